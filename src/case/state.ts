@@ -1,0 +1,266 @@
+import type { Change, EvidenceRef, JsonObject, Receipt } from '../change.ts'
+import type { Server } from '../registry/port.ts'
+import type { Events, Line, PlannedOperation, StepState } from './events.ts'
+
+/** Where a case stands: a fold over its journal and nothing else. */
+export interface CaseState {
+  readonly id: string
+  readonly server: Server
+  readonly local: boolean
+  readonly registry: { readonly file: string; readonly hash: string } | undefined
+  readonly openedAt: string
+  readonly since: string
+  readonly sinceFrom: Events['case.opened']['sinceFrom']
+  readonly closedAt: string | undefined
+  /** First time that an isolation step was finished and stands: no release since. */
+  readonly isolatedAt: string | undefined
+  /** When isolation was ever first finished: the end of the window. */
+  readonly firstIsolatedAt: string | undefined
+  /** The playbook that was last started. */
+  readonly playbook: string | undefined
+  /** By step id, in the order in which they were first met. */
+  readonly steps: ReadonlyMap<string, StepHistory>
+  readonly notes: readonly Events['note'][]
+}
+
+export interface StepHistory {
+  readonly id: string
+  readonly use: string
+  /** Oldest first. Only the last can be unfinished. */
+  readonly runs: readonly StepRun[]
+}
+
+/** One run of a step, over all its attempts, until what it did is put back: then the next run begins. */
+export interface StepRun {
+  readonly run: number
+  readonly startedAt: string
+  /** The newest plan of the run. */
+  readonly planned: Events['step.planned'] | undefined
+  /** Each change as it was first planned in this run: its undo is the original state, a half-changed one never is. */
+  readonly firstPlanned: ReadonlyMap<string, Change>
+  readonly approved: boolean
+  readonly declined: boolean
+  /** Newest last. */
+  readonly applied: ReadonlyMap<string, { readonly receipt: Receipt; readonly settled: boolean }>
+  readonly attempts: ReadonlyMap<string, number>
+  readonly recorded: ReadonlyMap<string, readonly JsonObject[]>
+  readonly failed: ReadonlyMap<string, Events['change.failed']>
+  readonly finished: (Events['step.finished'] & { readonly at: string }) | undefined
+  /** What it did was put back since: the step is to be done again. */
+  readonly undone: boolean
+}
+
+/** A change that stands: applied, and not put back since. */
+export interface StandingChange {
+  readonly step: string
+  readonly use: string
+  readonly operation: PlannedOperation
+  readonly change: Change
+  readonly receipt: Receipt
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
+type RunDraft = Mutable<Omit<StepRun, 'firstPlanned' | 'applied' | 'attempts' | 'recorded' | 'failed'>> & {
+  firstPlanned: Map<string, Change>
+  applied: Map<string, { receipt: Receipt; settled: boolean }>
+  attempts: Map<string, number>
+  recorded: Map<string, JsonObject[]>
+  failed: Map<string, Events['change.failed']>
+}
+
+/** Which step a finished undoing step makes undone. */
+const undoneBy: Readonly<Record<string, string>> = {
+  'network.release': 'network.isolate',
+  'credentials.reinstate': 'credentials.revoke',
+}
+
+/** @throws TypeError when the first line does not open the case */
+export function fold(lines: readonly Line[]): CaseState {
+  const first = lines[0]
+  if (first?.kind !== 'case.opened') throw new TypeError('a journal begins with case.opened')
+  const steps = new Map<string, { id: string; use: string; runs: RunDraft[] }>()
+  const state: Mutable<CaseState> = {
+    id: first.data.case,
+    server: first.data.server,
+    local: first.data.local,
+    registry: first.data.registry,
+    openedAt: first.at,
+    since: first.data.since,
+    sinceFrom: first.data.sinceFrom,
+    closedAt: undefined,
+    isolatedAt: undefined,
+    firstIsolatedAt: undefined,
+    playbook: undefined,
+    steps,
+    notes: [],
+  }
+  const notes: Events['note'][] = []
+  const run = (line: Line): RunDraft => {
+    const found = steps.get(line.step ?? '')?.runs.at(-1)
+    if (found === undefined) throw new TypeError(`line ${line.seq} belongs to no started step`)
+    return found
+  }
+
+  for (const line of lines) {
+    switch (line.kind) {
+      case 'case.closed':
+        state.closedAt = line.at
+        break
+      case 'registry.accepted':
+        state.server = line.data.server
+        state.registry = { file: line.data.file, hash: line.data.hash }
+        break
+      case 'playbook.started':
+        state.playbook = line.data.playbook
+        break
+      case 'note':
+        notes.push(line.data)
+        break
+      case 'step.started': {
+        const id = line.step ?? ''
+        const history = steps.get(id) ?? { id, use: line.data.use, runs: [] }
+        steps.set(id, history)
+        const last = history.runs.at(-1)
+        if (last?.run === line.data.run) {
+          if (!line.data.resumed) {
+            Object.assign(last, { planned: undefined, approved: false, declined: false, finished: undefined })
+          }
+          break
+        }
+        history.runs.push({
+          run: line.data.run,
+          startedAt: line.at,
+          planned: undefined,
+          firstPlanned: new Map(),
+          approved: false,
+          declined: false,
+          applied: new Map(),
+          attempts: new Map(),
+          recorded: new Map(),
+          failed: new Map(),
+          finished: undefined,
+          undone: false,
+        })
+        break
+      }
+      case 'step.planned':
+        run(line).planned = line.data
+        for (const change of line.data.operations.flatMap((operation) => operation.changes)) {
+          const { firstPlanned } = run(line)
+          if (!firstPlanned.has(change.id)) firstPlanned.set(change.id, change)
+        }
+        break
+      case 'step.approved':
+        run(line).approved = true
+        break
+      case 'step.declined':
+        run(line).declined = true
+        break
+      case 'change.started':
+        run(line).attempts.set(line.data.id, line.data.attempt)
+        break
+      case 'change.recorded': {
+        const { recorded } = run(line)
+        recorded.set(line.data.id, [...(recorded.get(line.data.id) ?? []), line.data.data])
+        break
+      }
+      case 'change.applied': {
+        const { applied, failed } = run(line)
+        applied.set(line.data.id, { receipt: line.data.receipt, settled: line.data.settled })
+        failed.delete(line.data.id)
+        break
+      }
+      case 'change.failed':
+        run(line).failed.set(line.data.id, line.data)
+        break
+      case 'step.finished': {
+        const finished = run(line)
+        finished.finished = { ...line.data, at: line.at }
+        if (line.data.use === 'network.isolate' && isWhole(line.data)) {
+          state.isolatedAt ??= line.at
+          state.firstIsolatedAt ??= line.at
+        }
+        const undone = undoneBy[line.data.use]
+        if (undone !== undefined && isDone(line.data.state)) {
+          for (const history of steps.values()) {
+            if (history.use === undone && isWhole(line.data)) for (const other of history.runs) other.undone = true
+          }
+          if (line.data.use === 'network.release') state.isolatedAt = undefined
+        }
+        break
+      }
+      default:
+        break
+    }
+  }
+  state.notes = notes
+  return state
+}
+
+/** Whether a playbook may go on after it. */
+export function isDone(state: StepState): boolean {
+  return state === 'done' || state === 'residual' || state === 'nothing-to-do' || state === 'skipped'
+}
+
+/** Whether a step is done for the whole server, so that it need not be done again. */
+export function isWhole(finished: Pick<Events['step.finished'], 'state' | 'only'>): boolean {
+  return isDone(finished.state) && finished.only === undefined
+}
+
+/** Changes of steps of this kind that stand, oldest first: what an undoing step puts back, last one first. */
+export function standing(lines: readonly Line[], use: string): readonly StandingChange[] {
+  const found = new Map<string, StandingChange>()
+  const planned = new Map<string, Omit<StandingChange, 'receipt'>>()
+  const undoes = new Map<string, string>()
+  const uses = new Map<string, string>()
+  for (const line of lines) {
+    const step = line.step ?? ''
+    if (line.kind === 'step.started') uses.set(step, line.data.use)
+    if (line.kind === 'step.planned') {
+      for (const operation of line.data.operations) {
+        for (const change of operation.changes) {
+          planned.set(change.id, { step, use: uses.get(step) ?? '', operation, change })
+          const original = operation.undoes?.[change.id]
+          if (original !== undefined) undoes.set(change.id, original)
+        }
+      }
+    }
+    if (line.kind === 'change.applied') {
+      const original = undoes.get(line.data.id)
+      if (original !== undefined) found.delete(original)
+      const plan = planned.get(line.data.id)
+      if (plan !== undefined && plan.use === use && original === undefined) {
+        found.set(line.data.id, { ...plan, receipt: line.data.receipt })
+      }
+    }
+  }
+  return [...found.values()]
+}
+
+export function evidenceOf(lines: readonly Line[]): readonly (EvidenceRef & { readonly path: string })[] {
+  return lines.flatMap((line) => (line.kind === 'evidence.stored' ? [line.data] : []))
+}
+
+/** Everything that still stands open, in plain words: what `case close` refuses over. */
+export function openPoints(lines: readonly Line[]): readonly string[] {
+  const state = fold(lines)
+  const open: string[] = []
+  for (const step of state.steps.values()) {
+    const last = step.runs.at(-1)
+    if (last === undefined || last.undone) continue
+    if (last.finished === undefined) {
+      if (last.approved) open.push(`${step.id}: begun and not finished`)
+      continue
+    }
+    if (last.finished.state === 'failed') open.push(`${step.id}: failed`)
+    open.push(...last.finished.open.map((what) => `${step.id}: ${what}`))
+  }
+  const manual = new Map<string, string>()
+  for (const line of lines) {
+    const step = line.step ?? ''
+    if (line.kind === 'manual.open') manual.set(step, line.data.question)
+    if (line.kind === 'manual.answered' || line.kind === 'manual.skipped') manual.delete(step)
+  }
+  for (const [id, question] of manual) open.push(`${id}: not answered: ${question}`)
+  return open
+}

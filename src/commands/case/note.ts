@@ -1,0 +1,46 @@
+import { Args, Flags } from '@oclif/core'
+import { type CommandResult, IrCommand } from '../../base-command.ts'
+import { openCase } from '../../case/case.ts'
+import { findCase } from '../../case/find.ts'
+import { parseInstant } from '../../instant.ts'
+import { moment } from '../../ui/format.ts'
+
+const kinds = ['detected', 'aware', 'call', 'decision', 'note'] as const
+
+export default class CaseNote extends IrCommand {
+  static override summary = 'Write something into the case: when it was detected, who was called, what was decided.'
+  static override args = {
+    text: Args.string({ description: 'What there is to say. Never a secret: it is kept as it is.', required: true }),
+  }
+  static override flags = {
+    at: Flags.string({
+      description: 'When it happened: a moment, or 90m, 2h for how long ago. Default: now.',
+      helpValue: 'TIME',
+    }),
+    kind: Flags.option({ description: 'What it tells.', options: kinds, default: 'note' })(),
+  }
+
+  protected async act(): Promise<CommandResult> {
+    const { args, flags } = await this.parse(CaseNote)
+    const context = await this.context(flags)
+    const at = flags.at === undefined ? context.now().toISOString() : parseInstant(flags.at, '--at', context.now())
+    const found = await findCase(context.config.cases, flags.case)
+    const note = { kind: flags.kind, text: args.text, at }
+    if (!flags['dry-run']) {
+      const incident = openCase(found.folder, { by: context.by, now: context.now, takeOver: flags['take-over'] })
+      try {
+        incident.journal.append('note', note)
+      } finally {
+        incident.close()
+      }
+    }
+    const status = flags['dry-run'] ? 'planned' : 'done'
+    return {
+      status,
+      exitCode: 0,
+      case: found.id,
+      result: { note },
+      text: `Noted in ${found.id}: ${note.kind}, ${moment(at)}`,
+    }
+  }
+}

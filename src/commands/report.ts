@@ -1,0 +1,36 @@
+import { Args, Flags } from '@oclif/core'
+import { type CommandResult, IrCommand } from '../base-command.ts'
+import { findCase } from '../case/find.ts'
+import { reportOf } from '../report/step.ts'
+
+const formats = ['html', 'md', 'json'] as const
+
+export default class Report extends IrCommand {
+  static override summary = 'Write the incident report from the journal and the evidence.'
+  static override description = 'Appends nothing to the case: made again, it is the same bytes.'
+  static override args = { case: Args.string({ description: 'Case id; default: the only open one.' }) }
+  static override flags = {
+    format: Flags.option({
+      description: 'Print this format on stdout instead of writing the files.',
+      options: formats,
+    })(),
+  }
+
+  protected async act(): Promise<CommandResult> {
+    const { args, flags } = await this.parse(Report)
+    const { config } = await this.context(flags)
+    const found = await findCase(config.cases, args.case ?? flags.case)
+    const report = await reportOf(found)
+    if (flags.format !== undefined && !flags.json) {
+      return { status: 'done', exitCode: 0, case: found.id, result: {}, text: report.text[flags.format] }
+    }
+    const files = flags['dry-run'] ? report.paths : report.write()
+    return {
+      status: 'done',
+      exitCode: 0,
+      case: found.id,
+      result: { output: files },
+      text: Object.values(files).join('\n'),
+    }
+  }
+}

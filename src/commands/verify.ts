@@ -1,0 +1,65 @@
+import { Args, Flags } from '@oclif/core'
+import { type CommandResult, IrCommand } from '../base-command.ts'
+import { IrError } from '../errors.ts'
+import { expectationsOf } from '../provenance/index.ts'
+import { verifyFile } from '../provenance/verify.ts'
+import { findServer } from '../registry/query.ts'
+import { safe } from '../ui/safe-text.ts'
+
+export default class Verify extends IrCommand {
+  static override summary = 'Provenance of a file, against the registry entry of a server or explicit expectations.'
+  static override description =
+    'Code 0: verified. Code 4: invalid, or there is nothing to check it against. Needs no case.'
+  static override args = { file: Args.string({ description: 'The file in hand.', required: true }) }
+  static override flags = {
+    server: Flags.string({
+      description: 'Expect what the registry says of this server.',
+      exclusive: ['digest', 'bundle', 'key', 'source-repository'],
+    }),
+    digest: Flags.string({ description: 'Expected digest, sha512-… or sha256-… in base64.', helpValue: 'SRI' }),
+    bundle: Flags.string({ description: 'Sigstore bundle with the attestation.', helpValue: 'FILE' }),
+    key: Flags.string({
+      description: 'Public key (PEM) that must have signed it.',
+      helpValue: 'FILE',
+      dependsOn: ['bundle'],
+    }),
+    'insecure-ignore-tlog': Flags.boolean({ description: 'Accept a signature that no transparency log knows.' }),
+    'source-repository': Flags.string({
+      description: 'Repository that it must have been built from.',
+      helpValue: 'URL',
+      dependsOn: ['bundle'],
+    }),
+  }
+
+  protected async act(): Promise<CommandResult> {
+    const { args, flags } = await this.parse(Verify)
+    const context = await this.context(flags)
+    const { server, digest, bundle, key } = flags
+    const expected =
+      server !== undefined
+        ? expectationsOf(findServer(await context.registry(), server))
+        : {
+            integrity: digest,
+            bundle,
+            key,
+            tlog: flags['insecure-ignore-tlog'] ? false : undefined,
+            repository: flags['source-repository'],
+          }
+    if (server === undefined && digest === undefined && bundle === undefined) {
+      throw new IrError('input', 'There is nothing to verify the file against.', {
+        hints: ['Add --server SERVER, --digest or --bundle.'],
+      })
+    }
+    const verdict = await verifyFile(args.file, expected, context.signal)
+    return {
+      status: verdict.state === 'verified' ? 'done' : 'refused',
+      exitCode: verdict.state === 'verified' ? 0 : 4,
+      result: { output: verdict },
+      text: [
+        `${verdict.state}: ${safe(args.file)}`,
+        ...verdict.observed.map(({ claim, seen, holds }) => `  ${holds ? '✓' : '✗'} ${safe(claim)}: ${safe(seen)}`),
+        ...verdict.reasons.map((reason) => `  → ${safe(reason, 1000)}`),
+      ].join('\n'),
+    }
+  }
+}

@@ -1,0 +1,33 @@
+/** The values of `mcp-ir.yaml`; all paths absolute. See config-file.ts for how it is found, checked and trusted. */
+export interface Config {
+  /** The file it came from; undefined when there is none. */
+  readonly file: string | undefined
+  /** Named by `--config` or accepted by `mcp-ir trust`: only then may it direct secrets (Vault address, `exec`, `command`). */
+  readonly trusted: boolean
+  readonly registry: string | undefined
+  /** Folder of the cases. */
+  readonly cases: string
+  readonly invocations: InvocationsConfig | undefined
+  readonly vault: { readonly address?: string | undefined; readonly auditLog?: string | undefined }
+  readonly aws: { readonly region?: string | undefined }
+  readonly hours:
+    | { readonly zone: string; readonly days: string; readonly from: string; readonly to: string }
+    | undefined
+  /** Which notification clocks the report shows. */
+  readonly duties: readonly ('gdpr' | 'nis2' | 'dora')[]
+}
+
+export type Format = string | { readonly map: Readonly<Record<string, string>> }
+
+export type InvocationsConfig =
+  | { readonly kind: 'files'; readonly path: string; readonly format: Format; readonly writer?: Writer | undefined }
+  | {
+      readonly kind: 'elasticsearch'
+      readonly node: string
+      readonly index: string
+      readonly format: Format
+      readonly writer?: Writer | undefined
+    }
+
+/** Who wrote a log: what the suspect wrote about itself ranks last. */
+export type Writer = 'gateway' | 'client' | 'server'

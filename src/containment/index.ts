@@ -1,0 +1,29 @@
+import { IrError } from '../errors.ts'
+import { safe } from '../ui/safe-text.ts'
+import type { Containment, Discovered } from './port.ts'
+
+/** Every containment adapter, by the kind of deployment that it cuts off. Loaded when it is used. */
+export const containment: Readonly<Record<string, () => Promise<Containment<never>>>> = {
+  'local-process': async () => (await import('./local-process.ts')).localProcess,
+}
+
+/**
+ * What `--target KIND:ID` names, for a server that no registry knows. Reads only.
+ *
+ * @throws IrError input for an unknown kind or when nothing of the kind is there; refused for our own processes; denied
+ */
+export async function discover(kind: string, id: string): Promise<Discovered> {
+  if (kind === 'pid' || kind === 'url') return (await import('./local-process.ts')).discover(kind, id)
+  if (kind === 'aws-ec2') {
+    throw new IrError(
+      'input',
+      'There is no adapter for aws-ec2 yet: such a target cannot be isolated by this version.',
+      {
+        hints: ['Isolate it by hand: give every network interface a security group without rules.'],
+      },
+    )
+  }
+  throw new IrError('input', `${safe(kind, 40)} is no kind of target.`, {
+    hints: ['Known: pid:PID, url:URL, for example --target url:http://127.0.0.1:7001/mcp.'],
+  })
+}

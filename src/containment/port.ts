@@ -1,0 +1,22 @@
+import type { Adapter } from '../change.ts'
+import type { Deployment } from '../registry/port.ts'
+
+export interface ContainmentTarget<D extends Deployment = Deployment> {
+  /** Registry name of the server. */
+  readonly server: string
+  readonly owner: string
+  readonly deployment: D
+}
+
+/** `isolate` cuts off; `release` is only ever verified: the runner undoes the journalled changes itself. */
+export type ContainmentIntent = 'isolate' | 'release'
+
+export type Containment<D extends Deployment = Deployment> = Adapter<ContainmentTarget<D>, ContainmentIntent>
+
+/** A target for a server that no registry knows, from `--target KIND:ID`. */
+export interface Discovered {
+  /** Becomes the deployment of the case-local entry. */
+  readonly deployment: Deployment
+  /** A name for the server when `--as` gives none, made of safe characters only. */
+  readonly suggestedName: string
+}

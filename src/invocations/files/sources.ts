@@ -1,0 +1,156 @@
+import { createWriteStream } from 'node:fs'
+import { glob, open, stat, symlink } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { systemCode } from '../../errors.ts'
+import { bytesOf, endsHalfWay, isJson, type Line, linesOf, repaired } from './lines.ts'
+
+/** One log file as DuckDB gets to see it: under a name of ours in our folder, so that no name chosen by others is in a query. */
+export interface Source {
+  readonly index: number
+  /** Where it really lies. */
+  readonly file: string
+  /** What to read instead: a link to it, or a copy that leaves out what cannot be read. */
+  readonly path: string
+  readonly gzip: boolean
+  /** Its last line is half-written. */
+  readonly halfLine: boolean
+  /** It is packed, and the packing is damaged or breaks off. */
+  readonly damaged: boolean
+}
+
+/** Every regular file that the configured path or pattern names, sorted. */
+export async function findFiles(pattern: string): Promise<readonly string[]> {
+  if (await isFile(pattern)) return [pattern]
+  const found: string[] = []
+  for await (const file of glob(pattern)) if (await isFile(file)) found.push(file)
+  return found.sort()
+}
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile()
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error
+    return false
+  }
+}
+
+/**
+ * Looks into a file: packed or not, whole or cut off, still being written. `folder` gets the link or the copy.
+ * Throws Node's error when the file cannot be opened.
+ */
+export async function look(
+  index: number,
+  file: string,
+  folder: string,
+  longest: number,
+  signal: AbortSignal,
+): Promise<Source> {
+  const handle = await open(file)
+  try {
+    const { size } = await handle.stat()
+    const head = Buffer.alloc(2)
+    await handle.read(head, 0, 2, 0)
+    if (head[0] !== 0x1f || head[1] !== 0x8b) {
+      const path = join(folder, `${index}.ndjson`)
+      await symlink(resolve(file), path)
+      return { index, file, path, gzip: false, halfLine: await endsHalfWay(handle, size, longest), damaged: false }
+    }
+  } finally {
+    await handle.close()
+  }
+  // DuckDB takes a packed file that breaks off for one that ends: only unpacking it shows.
+  const whole = await unpack(file, longest, signal)
+  const path = join(folder, `${index}.ndjson.gz`)
+  await symlink(resolve(file), path)
+  const source = { index, file, path, gzip: true, halfLine: whole?.halfLine ?? false, damaged: whole === undefined }
+  return whole === undefined ? (await readable(source, folder, longest, signal)).source : source
+}
+
+/** Unpacks to nowhere; undefined when the packing is damaged. */
+async function unpack(file: string, longest: number, signal: AbortSignal): Promise<{ halfLine: boolean } | undefined> {
+  let last: Line | undefined
+  try {
+    for await (const lines of linesOf(bytesOf(file, true, signal), longest)) last = lines.at(-1) ?? last
+  } catch (error) {
+    if (isDamage(error)) return undefined
+    throw error
+  }
+  return { halfLine: isHalf(last) }
+}
+
+async function* untilDamage(source: Source, signal: AbortSignal): AsyncGenerator<Buffer> {
+  try {
+    yield* bytesOf(source.path, source.gzip, signal)
+  } catch (error) {
+    if (!isDamage(error)) throw error
+  }
+}
+
+function isDamage(error: unknown): boolean {
+  return (systemCode(error) ?? '').startsWith('Z_')
+}
+
+function isHalf(line: Line | undefined): boolean {
+  return line !== undefined && !line.ended && line.bytes !== undefined && !isJson(line.bytes)
+}
+
+/** The same as a plain copy, without the lines that are too long to be read and without what comes after a damage. */
+export async function readable(
+  source: Source,
+  folder: string,
+  longest: number,
+  signal: AbortSignal,
+): Promise<{ source: Source; tooLong: number }> {
+  const path = join(folder, `${source.index}-copy.ndjson`)
+  const { tooLong, halfLine } = await copy(untilDamage(source, signal), longest, path)
+  return { source: { ...source, path, gzip: false, halfLine }, tooLong }
+}
+
+async function copy(
+  bytes: AsyncIterable<Buffer>,
+  longest: number,
+  to: string,
+): Promise<{ tooLong: number; halfLine: boolean }> {
+  let tooLong = 0
+  let last: Line | undefined
+  await pipeline(
+    async function* () {
+      for await (const lines of linesOf(bytes, longest)) {
+        for (const line of lines) {
+          last = line
+          if (line.bytes === undefined) tooLong += 1
+          else yield Buffer.concat([line.bytes, Buffer.from('\n')])
+        }
+      }
+    },
+    createWriteStream(to, { mode: 0o600 }),
+  )
+  return { tooLong, halfLine: isHalf(last) }
+}
+
+/** Writes those lines of a file that can be repaired to a file of their own. Undefined when there are none. */
+export async function repairs(
+  source: Source,
+  folder: string,
+  longest: number,
+  signal: AbortSignal,
+): Promise<{ path: string; count: number } | undefined> {
+  const path = join(folder, `${source.index}-repaired.ndjson`)
+  let count = 0
+  await pipeline(
+    async function* () {
+      for await (const lines of linesOf(bytesOf(source.path, source.gzip, signal), longest)) {
+        for (const { bytes } of lines) {
+          const line = bytes === undefined ? undefined : repaired(bytes)
+          if (line === undefined) continue
+          count += 1
+          yield `${line}\n`
+        }
+      }
+    },
+    createWriteStream(path, { mode: 0o600 }),
+  )
+  return count === 0 ? undefined : { path, count }
+}

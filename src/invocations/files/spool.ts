@@ -1,0 +1,133 @@
+import { type FileHandle, open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { IrError } from '../../errors.ts'
+import type { Database } from './database.ts'
+import { bytesOf, linesOf } from './lines.ts'
+import type { Source } from './sources.ts'
+
+const piece = 1 << 20
+
+/**
+ * The lines behind the rows of the table `kept`, ordered by time, from the files once more. They go to a file on the disk as
+ * they come, then out again in order; DuckDB sorts the places, so that neither their number nor their size costs memory.
+ */
+export async function* rawLines(
+  database: Database,
+  sources: readonly Source[],
+  longest: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const spool = await open(join(database.folder, 'lines.spool'), 'w+', 0o600)
+  try {
+    await database.run('CREATE OR REPLACE TABLE spool (file BIGINT, n BIGINT, start BIGINT, size BIGINT)')
+    const missing = await fill(database, spool, sources, longest, signal)
+    if (missing > 0) {
+      throw new IrError(
+        'partial',
+        `The invocation log changed while it was read: ${missing} records could not be fetched again.`,
+        {
+          hints: ['Run the step again.'],
+        },
+      )
+    }
+    yield* inOrder(database, spool, signal)
+  } finally {
+    await spool.close()
+  }
+}
+
+/** Copies the wanted lines behind each other. @returns how many were not where they had been */
+async function fill(
+  database: Database,
+  spool: FileHandle,
+  sources: readonly Source[],
+  longest: number,
+  signal: AbortSignal,
+): Promise<number> {
+  let end = 0
+  let missing = 0
+  await database.append('spool', async (add) => {
+    for (const source of sources) {
+      const wanted = wantedLines(database, source.index)
+      let next = (await wanted.next()).value
+      if (next === undefined) continue
+      let n = 0
+      for await (const lines of linesOf(bytesOf(source.path, source.gzip, signal), longest)) {
+        const batch: Uint8Array[] = []
+        for (const line of lines) {
+          n += 1
+          if (next === undefined || n !== next.n) continue
+          const text = line.bytes === undefined ? '' : trimmed(line.bytes)
+          if (text.length === next.size) {
+            batch.push(Buffer.concat([text as Uint8Array, Buffer.from('\n')]))
+            add([BigInt(source.index), BigInt(n), BigInt(end), BigInt(text.length + 1)])
+            end += text.length + 1
+          } else missing += 1
+          next = (await wanted.next()).value
+        }
+        if (batch.length > 0) await spool.writev(batch)
+        if (next === undefined) break
+      }
+      while (next !== undefined) {
+        missing += 1
+        next = (await wanted.next()).value
+      }
+    }
+  })
+  return missing
+}
+
+interface Wanted {
+  readonly n: number
+  readonly size: number
+}
+
+async function* wantedLines(database: Database, file: number): AsyncGenerator<Wanted, undefined> {
+  for await (const [n = [], size = []] of database.pieces(`SELECT n, size FROM kept WHERE file = ${file} ORDER BY n`)) {
+    for (let row = 0; row < n.length; row += 1) yield { n: Number(n[row]), size: Number(size[row]) }
+  }
+  return undefined
+}
+
+/** DuckDB gives a line without the white space around it. */
+function trimmed(bytes: Buffer): Buffer {
+  const isSpace = (byte: number | undefined) => byte === 0x20 || (byte !== undefined && byte >= 0x09 && byte <= 0x0d)
+  let start = 0
+  let end = bytes.length
+  while (start < end && isSpace(bytes[start])) start += 1
+  while (end > start && isSpace(bytes[end - 1])) end -= 1
+  return bytes.subarray(start, end)
+}
+
+async function* inOrder(database: Database, spool: FileHandle, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const places = 'SELECT start, spool.size FROM spool JOIN kept USING (file, n) ORDER BY t, id, file, n'
+  let from = 0
+  let to = 0
+  for await (const [start = [], size = []] of database.pieces(places)) {
+    for (let row = 0; row < start.length; row += 1) {
+      // Lines that lie behind each other, which is nearly all of them, are read together.
+      if (Number(start[row]) !== to) {
+        yield* bytesBetween(spool, from, to, signal)
+        from = Number(start[row])
+        to = from
+      }
+      to += Number(size[row])
+    }
+  }
+  yield* bytesBetween(spool, from, to, signal)
+}
+
+async function* bytesBetween(
+  spool: FileHandle,
+  from: number,
+  to: number,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  for (let at = from; at < to; ) {
+    signal.throwIfAborted()
+    const { bytesRead, buffer } = await spool.read(Buffer.alloc(Math.min(piece, to - at)), 0, null, at)
+    if (bytesRead === 0) throw new IrError('partial', 'A temporary file of ours was cut off by somebody else.')
+    yield buffer.subarray(0, bytesRead)
+    at += bytesRead
+  }
+}

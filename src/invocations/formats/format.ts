@@ -1,0 +1,70 @@
+/**
+ * How one kind of log says what an invocation is. A format is data: where each value lies, which lines are tool calls, and
+ * what makes a call a failure. Readers (DuckDB here, a search cluster elsewhere) turn it into their own queries.
+ */
+export interface LogFormat {
+  readonly name: string
+  /**
+   * For each value the places where it may lie, in order of preference; the first that is there and not empty counts.
+   * A place is a dotted field path. `a.b.c` finds `{"a":{"b":{"c":…}}}`, `{"a.b.c":…}` and every mixture of both.
+   * What is missing here the format does not carry, and a review says so.
+   */
+  readonly fields: Readonly<Partial<Record<Field, readonly string[]>>>
+  /** Which lines are tool calls: one of these fields has this value. Without it: every line that names a tool. */
+  readonly calls?: { readonly fields: readonly string[]; readonly value: string }
+  /** When the call ended, where the log has that instead of a duration. */
+  readonly end?: readonly string[]
+  /** Failed, when one of these fields has one of these values, or any value but false, 0 and the empty one. */
+  readonly failures?: readonly { readonly fields: readonly string[]; readonly values: readonly string[] | 'any' }[]
+  /** What a call is when neither `outcome` nor `failures` says anything. */
+  readonly otherwise: 'success' | 'unknown'
+  /** An id is unique only together with these. */
+  readonly idWithin?: readonly ('time' | 'session' | 'trace' | 'tool')[]
+  /** What a reader of the result should know, in plain words. */
+  readonly notes?: readonly string[]
+}
+
+/** The values of an invocation that a log may carry; the keys of a `map` in the configuration. */
+export const fields = [
+  'id',
+  'time',
+  'server',
+  'tool',
+  'agent',
+  'user',
+  'session',
+  'trace',
+  'address',
+  'outcome',
+  'durationMs',
+  'params',
+  'response',
+  'rows',
+  'bytes',
+] as const
+
+export type Field = (typeof fields)[number]
+
+/** Every way in which the dotted `path` may be written in a JSON object: lists of keys, from the flattest to the most nested. */
+export function spellings(path: string): readonly (readonly string[])[] {
+  const segments = path.split('.')
+  const joints = segments.length - 1
+  // All mixtures for what occurs in practice; for very long paths only one change between flat and nested.
+  const patterns =
+    joints <= 4
+      ? Array.from({ length: 2 ** joints }, (_, pattern) => (joint: number) => ((pattern >> joint) & 1) === 1)
+      : Array.from({ length: joints + 1 }, (_, at) => [
+          (joint: number) => joint < at,
+          (joint: number) => joint >= at,
+        ]).flat()
+  const found = new Map<string, readonly string[]>()
+  for (const nested of patterns) {
+    const keys = [segments[0] ?? '']
+    for (const [joint, segment] of segments.slice(1).entries()) {
+      if (nested(joint)) keys.push(segment)
+      else keys[keys.length - 1] += `.${segment}`
+    }
+    found.set(JSON.stringify(keys), keys)
+  }
+  return [...found.values()]
+}

@@ -1,0 +1,18 @@
+import type { Format } from '../../config.ts'
+import { IrError } from '../../errors.ts'
+import type { LogFormat } from './format.ts'
+import { mapped } from './map.ts'
+import { otel } from './otel.ts'
+import { toolhive } from './toolhive.ts'
+
+const known = new Map([otel, toolhive].map((format) => [format.name, format]))
+
+/** The format that the configuration names. @throws IrError input */
+export function formatOf(format: Format): LogFormat {
+  if (typeof format !== 'string') return mapped(format.map)
+  const found = known.get(format)
+  if (found !== undefined) return found
+  throw new IrError('input', `There is no invocation log format ${JSON.stringify(format)}.`, {
+    hints: [`Known are ${[...known.keys()].join(', ')}, and {map: {…}} for every other log.`],
+  })
+}

@@ -1,0 +1,26 @@
+import type { LogFormat } from './format.ts'
+
+/**
+ * ToolHive's audit log (pkg/audit). `component` is the name of the MCP server that was called. `data` is off by default, and
+ * then neither parameters nor responses are there. `logged_at` is written when the call has ended.
+ */
+export const toolhive: LogFormat = {
+  name: 'toolhive',
+  calls: { fields: ['type'], value: 'mcp_tool_call' },
+  fields: {
+    id: ['audit_id', 'auditId', 'metadata.audit_id', 'metadata.auditId'],
+    time: ['logged_at', 'loggedAt', 'time'],
+    server: ['component'],
+    tool: ['target.name'],
+    agent: ['subjects.client_name'],
+    user: ['subjects.user', 'subjects.user_id'],
+    address: ['source.value'],
+    outcome: ['outcome'],
+    durationMs: ['metadata.extra.duration_ms'],
+    params: ['data.request'],
+    response: ['data.response'],
+    bytes: ['metadata.extra.response_size_bytes'],
+  },
+  otherwise: 'unknown',
+  notes: ['ToolHive logs a call when it has ended: its times are ends, not starts.'],
+}

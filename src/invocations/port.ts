@@ -1,0 +1,113 @@
+/** One tool call, whatever format logged it. Every string in it was written by others: hostile until escaped. */
+export interface Invocation {
+  /** Unique within its source; duplicates by id are shipped twice and counted once. */
+  readonly id: string
+  /** Start, RFC 3339 UTC with milliseconds. */
+  readonly time: string
+  readonly durationMs?: number
+  readonly server?: string
+  readonly tool: string
+  readonly agent?: string
+  readonly user?: string
+  readonly session?: string
+  readonly trace?: string
+  readonly address?: string
+  readonly outcome: 'success' | 'failure' | 'unknown'
+  /** Rows and bytes that the response carried, where the log says so or the response is there to count. */
+  readonly rows?: number
+  readonly bytes?: number
+}
+
+export interface Window {
+  /** RFC 3339, inclusive. */
+  readonly since: string
+  /** RFC 3339, exclusive. */
+  readonly until: string
+}
+
+/** `result.output` of review (fixed by the design, extended). */
+export interface Review {
+  readonly window: Window
+  /** Where the window's start comes from. */
+  readonly sinceFrom: 'flag' | 'knownGood' | 'default'
+  readonly source: { readonly kind: string; readonly name: string; readonly format: string }
+  /** This server's calls in the window, deduplicated. */
+  readonly records: number
+  readonly duplicates: number
+  readonly first?: string
+  readonly last?: string
+  readonly tools: readonly ToolUse[]
+  readonly callers: readonly CallerUse[]
+  readonly findings: readonly Finding[]
+  /** What could not be seen, in plain words. */
+  readonly gaps: readonly string[]
+  /** Evidence name and hash of the raw records. */
+  readonly evidence?: { readonly name: string; readonly sha256: string }
+}
+
+export interface ToolUse {
+  readonly tool: string
+  readonly calls: number
+  readonly failed: number
+  /** Sums over the calls that say them; undefined when none does. */
+  readonly rows?: number
+  readonly bytes?: number
+  readonly first: string
+  readonly last: string
+}
+
+export interface CallerUse {
+  /** Agent name, user or session, as the log knows it; `unknown` when it knows none. */
+  readonly caller: string
+  readonly calls: number
+  readonly failed: number
+  readonly rows?: number
+  readonly bytes?: number
+  /** Bytes of parameters that it sent to the server. */
+  readonly sent?: number
+  readonly first: string
+  readonly last: string
+}
+
+export interface Finding {
+  readonly kind: 'rate' | 'volume' | 'auth' | 'hours' | 'caller' | 'address' | 'tool' | 'description'
+  readonly summary: string
+  readonly expected: string
+  readonly seen: string
+  readonly records: readonly string[]
+}
+
+export interface Reviewed {
+  readonly review: Omit<Review, 'sinceFrom' | 'evidence'>
+  /** The window's raw lines of this server, as NDJSON, in time order. For the evidence store; never printed. */
+  readonly raw: AsyncIterable<string | Uint8Array>
+  /** What of the source could not be read at all, in plain words; it is among the gaps as well. Not empty: read in part. */
+  readonly unread: readonly string[]
+  /** Whether the source holds any line of the window, whichever server it is about: without one it shows nothing. */
+  readonly covered: boolean
+  /**
+   * Calls of other servers that the same session, else the same trace, made after it had a response of this server in the
+   * window. Ordered by time; at most `limit`, with the number of all.
+   */
+  followers(limit: number): Promise<{ readonly calls: readonly Follower[]; readonly total: number }>
+  /** Gives back what was needed for reading (temporary files). Nothing above can be read after it. */
+  close(): Promise<void>
+}
+
+/** A call that came after a context had taken in a response of the compromised server. */
+export interface Follower {
+  readonly id: string
+  readonly time: string
+  readonly server: string
+  readonly tool: string
+  readonly by: 'session' | 'trace'
+  /** Id of the first call of the compromised server in that context. */
+  readonly after: string
+}
+
+/** A log of invocations. `names` are the server's registry name and aliases. */
+export interface Invocations {
+  /** Is the source there, readable, of the named format? Reads only. */
+  check(signal: AbortSignal): Promise<readonly string[]>
+  review(names: readonly string[], window: Window, signal: AbortSignal): Promise<Reviewed>
+}

@@ -1,0 +1,64 @@
+import { z } from 'zod'
+import type { StepInput, StepKind, StepResult } from '../playbook/step.ts'
+import { openInvocations } from './index.ts'
+import type { Review } from './port.ts'
+import { namesOf, windowOf } from './window.ts'
+
+/** The raw records of the window, as evidence. */
+const evidenceName = 'invocations.ndjson'
+
+const instant = z.iso.datetime({ offset: true })
+
+/** What the compromised server did, from the invocation log. Reads only. */
+export const review: StepKind = {
+  kind: 'invocations.review',
+  summary: 'Reads the invocation log: which tools ran, for whom, when, and how much they gave away',
+  with: z.strictObject({ since: instant.optional(), until: instant.optional() }),
+  result: run,
+}
+
+async function run(input: StepInput): Promise<StepResult> {
+  const { window, sinceFrom } = windowOf(input)
+  const { invocations } = input.context.config
+  const guessed =
+    sinceFrom === 'default'
+      ? [
+          `Nothing says since when the server was bad: the window begins at ${window.since}, which is a guess. Give --since, or knownGood in the registry.`,
+        ]
+      : []
+  if (invocations === undefined) {
+    const gap = 'No invocation log is configured (invocations in mcp-ir.yaml): what the server did was not looked at.'
+    const output: Review = {
+      window,
+      sinceFrom,
+      source: { kind: 'none', name: '', format: '' },
+      records: 0,
+      duplicates: 0,
+      tools: [],
+      callers: [],
+      findings: [],
+      gaps: [gap, ...guessed],
+    }
+    return { output, state: 'partial', open: [gap] }
+  }
+
+  input.progress(`reading the invocation log from ${window.since} to ${window.until}`)
+  const log = await openInvocations(invocations, input.context.now)
+  const reviewed = await log.review(namesOf(input.case), window, input.signal)
+  try {
+    const { unread } = reviewed
+    const stored =
+      reviewed.review.records === 0
+        ? undefined
+        : await input.evidence.put(evidenceName, 'application/x-ndjson', reviewed.raw)
+    const output: Review = {
+      ...reviewed.review,
+      sinceFrom,
+      gaps: [...guessed, ...reviewed.review.gaps],
+      ...(stored === undefined ? {} : { evidence: { name: stored.name, sha256: stored.sha256 } }),
+    }
+    return { output, state: unread.length > 0 ? 'partial' : 'done', open: unread }
+  } finally {
+    await reviewed.close()
+  }
+}

@@ -1,0 +1,188 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Journal } from '../case/journal.ts'
+import type { StepRun } from '../case/state.ts'
+import type { Action, ActionCall, Adapter, Call, Change, Receipt } from '../change.ts'
+import { IrError, StorageError, systemCode } from '../errors.ts'
+import type { Applied } from './step.ts'
+
+/** One change with the adapter that makes it. `undoes` is given when it puts another one back. */
+export interface Task {
+  readonly change: Change
+  readonly adapter: Adapter<unknown>
+  readonly call: Call<unknown>
+  readonly undoes: Applied | undefined
+}
+
+export interface Open {
+  readonly change: Change
+  readonly error: string
+}
+
+export interface ApplyContext {
+  readonly journal: Journal
+  readonly step: string
+  /** What the journal says of this step run so far. */
+  readonly run: StepRun
+  readonly signal: AbortSignal
+  /** Changes of this plan that the journal says are applied. Grows. */
+  readonly done: Set<string>
+  /** Every receipt of this run, filled as changes are applied; read by the adapters. */
+  readonly receipts: Map<string, Receipt>
+  /** Told when a change begins and ends, for the display. */
+  readonly on: (change: Change, event: 'started' | 'applied' | 'settled' | 'failed', error?: string) => void
+}
+
+/** How many changes of a step are under way at once. */
+const width = 8
+const tries = 3
+
+/**
+ * Makes every change that is not made yet: in the order of `after`, else in parallel, what is essential first. One that
+ * fails stops only those that wait for it. After an interruption nothing new begins.
+ *
+ * @returns what failed or was not attempted
+ * @throws IrError interrupted, once whatever was under way has ended
+ */
+export async function applyAll(tasks: readonly Task[], context: ApplyContext): Promise<readonly Open[]> {
+  const waiting = new Set(tasks.filter((task) => !context.done.has(task.change.id)))
+  const running = new Set<Promise<void>>()
+  const failed = new Map<string, Open>()
+  let broken: unknown
+
+  const next = (): Task | undefined => {
+    const ready = [...waiting].filter((task) => task.change.after.every((id) => context.done.has(id)))
+    return ready.find((task) => task.change.priority === 'essential') ?? ready[0]
+  }
+  const start = (task: Task): void => {
+    waiting.delete(task)
+    const work = perform(task, context)
+      .then((error) => {
+        if (error !== undefined) failed.set(task.change.id, { change: task.change, error })
+      })
+      .catch((error: unknown) => {
+        broken ??= error
+      })
+      .finally(() => running.delete(work))
+    running.add(work)
+  }
+
+  for (;;) {
+    while (broken === undefined && !context.signal.aborted && running.size < width) {
+      const task = next()
+      if (task === undefined) break
+      start(task)
+    }
+    if (running.size === 0) break
+    await Promise.race(running)
+  }
+  if (broken !== undefined) throw broken
+  if (context.signal.aborted) throw new IrError('interrupted', 'Interrupted.')
+  for (const { change } of waiting) {
+    const cause = change.after.find((id) => failed.has(id))
+    const error = `not attempted, because ${failed.get(cause ?? '')?.change.summary ?? 'what it waits for'} failed`
+    context.journal.append('change.failed', { id: change.id, error, code: 'not-attempted' }, context.step)
+    failed.set(change.id, { change, error })
+  }
+  return [...failed.values()]
+}
+
+/** @returns why it failed; undefined when it is applied */
+async function perform(task: Task, context: ApplyContext): Promise<string | undefined> {
+  const { change } = task
+  const { journal, step, run, signal } = context
+  const recorded = [...(run.recorded.get(change.id) ?? [])]
+  const call: ActionCall<unknown> = {
+    ...task.call,
+    recorded,
+    record: async (data) => {
+      journal.append('change.recorded', { id: change.id, data }, step)
+      recorded.push(data)
+    },
+  }
+  const act = actOf(task)
+  const applied = (receipt: Receipt, settled: boolean): undefined => {
+    journal.append('change.applied', { id: change.id, receipt, settled }, step)
+    context.receipts.set(change.id, receipt)
+    context.done.add(change.id)
+    context.on(change, settled ? 'settled' : 'applied')
+  }
+  const fail = (error: unknown, prefix = ''): string => {
+    const why = `${prefix}${describe(error)}`
+    const code = error instanceof IrError ? error.code : 'bug'
+    const command = change.command === undefined ? {} : { command: change.command }
+    journal.append('change.failed', { id: change.id, error: why, code, ...command }, step)
+    context.on(change, 'failed', why)
+    return why
+  }
+  const orInterrupted = (error: unknown): void => {
+    if (error instanceof StorageError) throw error
+    if (signal.aborted) throw new IrError('interrupted', 'Interrupted.')
+  }
+
+  let attempt = run.attempts.get(change.id) ?? 0
+  let last: unknown
+  for (let tried = 0; ; tried++) {
+    if (attempt > 0) {
+      // It may have happened: the world says, not a lost answer or a journal that a crash cut short.
+      try {
+        const receipt = await settle(act, call, signal)
+        if (receipt !== undefined) return applied(receipt, true)
+      } catch (error) {
+        orInterrupted(error)
+        return fail(error, 'it is not known whether this happened: ')
+      }
+    }
+    if (tried === tries) return fail(last)
+    attempt++
+    journal.append('change.started', { id: change.id, attempt }, step)
+    context.on(change, 'started')
+    try {
+      return applied(await act.apply(call), false)
+    } catch (error) {
+      orInterrupted(error)
+      if (error instanceof IrError && !error.ambiguous) return fail(error)
+      last = error
+      await sleep(250 * 2 ** tried, undefined, { signal }).catch(orInterrupted)
+    }
+  }
+}
+
+interface Act {
+  apply(call: ActionCall<unknown>): Promise<Receipt>
+  settle(call: ActionCall<unknown>): Promise<Receipt | undefined>
+}
+
+function actOf({ adapter, change, undoes }: Task): Act {
+  const action = (undoes?.change ?? change).action
+  const found: Action<unknown> | undefined = adapter.actions[action]
+  if (found === undefined) throw new TypeError(`the adapter has no action ${action}`)
+  if (undoes === undefined) {
+    return { apply: (call) => found.apply(change, call), settle: (call) => found.settle(change, call) }
+  }
+  const { undo } = found
+  if (undo === undefined) throw new TypeError(`${action} cannot be undone`)
+  return {
+    apply: (call) => undo.apply(undoes.change, undoes.receipt, call),
+    settle: (call) => undo.settle(undoes.change, undoes.receipt, call),
+  }
+}
+
+/** Asks again when the question itself fails: an unanswered one says nothing about the change. */
+async function settle(act: Act, call: ActionCall<unknown>, signal: AbortSignal): Promise<Receipt | undefined> {
+  for (let asked = 1; ; asked++) {
+    try {
+      return await act.settle(call)
+    } catch (error) {
+      if (error instanceof StorageError || signal.aborted || asked === tries) throw error
+      await sleep(250 * 2 ** asked, undefined, { signal })
+    }
+  }
+}
+
+/** In words that hold nothing which an unknown error object may carry. */
+export function describe(error: unknown): string {
+  if (error instanceof IrError) return error.message
+  const code = systemCode(error)
+  const name = error instanceof Error ? error.name : typeof error
+  return `unexpected ${name}${code === undefined ? '' : ` (${code})`}`
+}

@@ -1,0 +1,519 @@
+import type { Case } from '../case/case.ts'
+import type { PlannedOperation, StepState } from '../case/events.ts'
+import { type StepRun, standing } from '../case/state.ts'
+import type { Adapter, Call, Change, JsonObject, Problem, Receipt, Verdict } from '../change.ts'
+import type { Context } from '../context.ts'
+import { IrError, StorageError } from '../errors.ts'
+import type { Server } from '../registry/port.ts'
+import { applyAll, describe, type Open, type Task } from './apply.ts'
+import { changeId, planHash } from './plan.ts'
+import type { Applied, CaseView, Operation, Outcome, StepInput, StepKind, StepResult } from './step.ts'
+
+/** How the responder's yes is to be had. */
+export type Consent = 'yes' | 'ask' | 'none'
+
+export interface StepOptions {
+  readonly id: string
+  readonly with: JsonObject
+  readonly consent: Consent
+  readonly dryRun: boolean
+  /** Hash that the plan must have. */
+  readonly expect: string | undefined
+  readonly deployment: string | undefined
+}
+
+/** What the responder is shown and asked. The terminal implements it; see ui/presenter.ts. */
+export interface Presenter {
+  warnings(step: string, warnings: readonly string[]): void
+  plan(step: string, server: Server, operations: readonly PlannedOperation[], hash: string): void
+  /** `undefined`: nobody consented; otherwise how. */
+  consent(step: string, server: Server, changes: readonly Change[]): Promise<boolean>
+  change(step: string, change: Change, event: 'started' | 'applied' | 'settled' | 'failed', error?: string): void
+  report(report: StepReport): void
+}
+
+export interface StepReport {
+  readonly id: string
+  readonly use: string
+  readonly state: StepState | 'planned' | 'consent-required' | 'declined'
+  readonly startedAt: string
+  readonly endedAt: string
+  /** Milliseconds, without the wait for a person's answer. */
+  readonly tookMs: number
+  readonly plan?: { readonly hash: string; readonly changes: readonly Change[] }
+  readonly verdict?: readonly Outcome['operations'][number][]
+  readonly output?: unknown
+  /** What still stands open, with what somebody with the right can run. */
+  readonly open: readonly string[]
+  readonly residue: readonly string[]
+  readonly limits: readonly string[]
+  readonly warnings: readonly string[]
+}
+
+type Ended = Omit<StepReport, 'id' | 'use' | 'startedAt' | 'endedAt' | 'tookMs'>
+
+/** An operation with what the runner needs to drive it. */
+interface Prepared {
+  readonly operation: Operation
+  readonly adapter: Adapter<unknown>
+  readonly call: Call<unknown>
+  /** Filled by the plan. */
+  changes: readonly Change[]
+  undoes: Map<string, Applied>
+  /** Why it could not be checked or planned: it then counts as failed, the others go on. */
+  failed?: string
+}
+
+/**
+ * The one loop that changes the world: check, plan, ask, apply, verify. Every line of the journal is on disk before what
+ * it announces, so that the same call after a crash goes on where this one ended and does nothing twice.
+ *
+ * @throws IrError refused, unreachable, denied, input: nothing was changed by this step; interrupted: resumable
+ */
+export async function runStep(
+  kind: StepKind,
+  options: StepOptions,
+  incident: Case,
+  view: CaseView,
+  context: Context,
+  presenter: Presenter,
+): Promise<StepReport> {
+  const { journal } = incident
+  const { id } = options
+  const startedAt = context.now()
+  /** How long it waited for a person, which is not how long it took. */
+  let waitedMs = 0
+  const previous = incident.state().steps.get(id)?.runs.at(-1)
+  const resumed = previous?.approved === true && previous.finished === undefined && !previous.undone
+  const number = previous === undefined ? 1 : previous.undone ? previous.run + 1 : previous.run
+  const receipts = new Map<string, Receipt>()
+  if (previous?.run === number) for (const [change, { receipt }] of previous.applied) receipts.set(change, receipt)
+
+  let progress: (text: string) => void = () => {}
+  /** What takes longer than a moment is seen to go on. */
+  const stage = <T>(name: string, work: () => Promise<T>): Promise<T> =>
+    context.ui.task(`${id}: ${name}`, (update) => {
+      progress = update
+      return work()
+    })
+
+  const input: StepInput = {
+    context,
+    case: view,
+    with: options.with,
+    deployment: options.deployment,
+    dryRun: options.dryRun,
+    evidence: incident.evidence,
+    signal: context.signal,
+    progress: (text) => progress(text),
+  }
+  const tookMs = (): number => Math.max(0, context.now().getTime() - startedAt.getTime() - waitedMs)
+  const finish = (report: Ended): StepReport => {
+    const done: StepReport = {
+      id,
+      use: kind.kind,
+      startedAt: startedAt.toISOString(),
+      endedAt: context.now().toISOString(),
+      tookMs: tookMs(),
+      ...report,
+    }
+    presenter.report(done)
+    return done
+  }
+
+  try {
+    const [prepared, warnings] = await stage('looking', async () => {
+      const operations = (await kind.operations?.(input)) ?? []
+      const all = await Promise.all(operations.map((operation) => prepare(operation)))
+      return [all, resumed ? [] : await check(all)] as const
+    })
+
+    journal.append('step.started', { use: kind.kind, run: number, resumed }, id)
+    const run = (): StepRun => {
+      const last = incident.state().steps.get(id)?.runs.at(-1)
+      if (last === undefined) throw new TypeError(`step ${id} was not started`)
+      return last
+    }
+
+    let hash: string | undefined
+    if (prepared.length > 0) {
+      const planned = resumed ? undefined : await stage('planning', () => plan(prepared, warnings))
+      const current = planned ?? recall(prepared, run())
+      hash = planHash(id, current, incident.id)
+      if (planned !== undefined) {
+        journal.append('step.planned', { run: number, hash, operations: planned, warnings }, id)
+      }
+      const changes = current.flatMap((operation) => operation.changes)
+      const shown = { plan: { hash, changes }, open: [], residue: [], limits: [], warnings }
+      if (options.expect !== undefined && options.expect !== hash) {
+        throw new IrError('refused', `The plan is not the expected one: its hash is ${hash}.`, {
+          hints: ['Something changed since that plan was made. Look at it again with --dry-run.'],
+        })
+      }
+      presenter.warnings(id, warnings)
+      if (changes.length > 0 || options.dryRun) presenter.plan(id, view.server, current, hash)
+      if (options.dryRun) return finish({ state: 'planned', ...shown })
+      if (changes.length > 0 && options.consent === 'none') return finish({ state: 'consent-required', ...shown })
+      if (changes.length > 0 && !resumed) {
+        requireApprover(view.server, context)
+        const asked = context.now().getTime()
+        const agreed = await presenter.consent(id, view.server, changes)
+        waitedMs += context.now().getTime() - asked
+        if (!agreed) {
+          journal.append('step.declined', { hash }, id)
+          return finish({ state: 'declined', ...shown })
+        }
+        const { approvedBy } = context
+        journal.append(
+          'step.approved',
+          {
+            hash,
+            how: options.consent === 'yes' ? 'flag' : 'prompt',
+            ...(approvedBy === undefined ? {} : { approvedBy }),
+          },
+          id,
+        )
+      }
+    }
+
+    const tasks: Task[] = prepared.flatMap(({ adapter, call, changes, undoes }) =>
+      changes.map((change) => ({ adapter, call, change, undoes: undoes.get(change.id) })),
+    )
+    const before = run()
+    const open = await stage('changing', () =>
+      applyAll(tasks, {
+        journal,
+        step: id,
+        run: before,
+        signal: context.signal,
+        // A plan made anew names what is not as it should be, whatever was applied before.
+        done: new Set(resumed ? before.applied.keys() : []),
+        receipts,
+        on: (change, event, error) => presenter.change(id, change, event, error),
+      }),
+    )
+    const outcome = await stage('observing', () => observe(prepared, open))
+    if (prepared.length > 0) {
+      journal.append(
+        'step.verdict',
+        { operations: outcome.operations.map(({ output: _, ...operation }) => operation) },
+        id,
+      )
+    }
+    const result = await stage('working it out', () => kind.result(input, outcome))
+    context.signal.throwIfAborted()
+    return finish(await conclude(result, outcome, prepared, warnings, hash))
+  } catch (error) {
+    if (!(error instanceof StorageError) && context.signal.aborted) {
+      journal.append('interrupted', { during: id })
+      throw new IrError('interrupted', `Interrupted during ${id}. The case is consistent.`, {
+        hints: ['Run the same command again: it goes on from here.'],
+      })
+    }
+    throw error
+  }
+
+  async function prepare(operation: Operation): Promise<Prepared> {
+    const adapter = (await operation.load()) as unknown as Adapter<unknown>
+    const prepared: Prepared = {
+      operation,
+      adapter,
+      changes: [],
+      undoes: new Map(),
+      call: {
+        target: operation.target,
+        intent: operation.intent,
+        signal: context.signal,
+        caseId: incident.id,
+        privateFolder: `${incident.folder}/private`,
+        now: context.now,
+        changeId: (action, target) => changeId(incident.id, id, number, action, target),
+        get changes() {
+          return prepared.changes
+        },
+        receipts,
+        evidence: incident.evidence,
+        progress: (text) => progress(text),
+      },
+    }
+    return prepared
+  }
+
+  /** @returns warnings; @throws when the step must not begin */
+  async function check(all: readonly Prepared[]): Promise<string[]> {
+    const problems: (Problem & { readonly key: string })[] = []
+    await Promise.all(
+      all.map(async (one) => {
+        try {
+          const found = await one.adapter.check(one.call)
+          for (const problem of found) problems.push({ ...problem, key: one.operation.key })
+        } catch (error) {
+          if (!(error instanceof IrError)) throw error
+          problems.push({ kind: kindOf(error), message: error.message, key: one.operation.key, ...hintOf(error) })
+        }
+      }),
+    )
+    const refused = problems.filter((problem) => problem.kind === 'refused')
+    if (refused.length > 0) {
+      journal.append('step.started', { use: kind.kind, run: number, resumed: false }, id)
+      journal.append('step.refused', { problems: refused }, id)
+      throw stopped('refused', refused)
+    }
+    const fatal = problems.filter((problem) => problem.kind !== 'warning')
+    for (const one of all) {
+      const own = fatal.filter((problem) => problem.key === one.operation.key)
+      if (own.length > 0) one.failed = own.map((problem) => problem.message).join('; ')
+    }
+    if (all.length > 0 && all.every((one) => one.failed !== undefined)) {
+      throw stopped(
+        fatal[0]?.kind === 'input' ? 'input' : fatal[0]?.kind === 'denied' ? 'denied' : 'unreachable',
+        fatal,
+      )
+    }
+    return problems
+      .filter((problem) => problem.kind === 'warning')
+      .map((problem) => `${problem.key}: ${problem.message}${problem.hint === undefined ? '' : ` (${problem.hint})`}`)
+  }
+
+  async function plan(all: readonly Prepared[], warnings: string[]): Promise<PlannedOperation[]> {
+    const first = previous?.run === number ? previous.firstPlanned : undefined
+    const errors: IrError[] = []
+    await Promise.all(
+      all.map(async (one) => {
+        if (one.failed !== undefined) return
+        try {
+          one.changes =
+            one.operation.undoes === undefined ? await one.adapter.plan(one.call) : await planUndo(one, warnings)
+        } catch (error) {
+          if (!(error instanceof IrError)) throw error
+          errors.push(error)
+          one.failed = error.message
+        }
+        // The original state is the one before the run's first attempt.
+        one.changes = one.changes.map((change) => {
+          const undo = first?.get(change.id)?.undo
+          return undo === undefined ? change : { ...change, undo }
+        })
+      }),
+    )
+    const [error] = errors
+    if (error !== undefined && all.every((one) => one.failed !== undefined)) throw error
+    return all.map((one) => ({
+      key: one.operation.key,
+      adapter: one.operation.adapter,
+      intent: one.operation.intent,
+      changes: one.changes,
+      ...(one.undoes.size === 0
+        ? {}
+        : {
+            undoes: Object.fromEntries([...one.undoes].map(([change, { change: original }]) => [change, original.id])),
+          }),
+    }))
+  }
+
+  /** What stands of this target is put back, the last change first. */
+  async function planUndo(one: Prepared, warnings: string[]): Promise<readonly Change[]> {
+    const use = undoneUse[kind.kind]
+    const changes: Change[] = []
+    const found = standing(journal.lines, use ?? '')
+      .filter(({ operation }) => operation.key === one.operation.key && operation.adapter === one.operation.adapter)
+      .filter(({ change }) => one.adapter.actions[change.action]?.undo !== undefined)
+    for (const { change, receipt } of found.reverse()) {
+      const undo = one.adapter.actions[change.action]?.undo
+      if (undo === undefined) continue
+      const drift = await undo.drift(change, receipt, one.call)
+      if (drift.length > 0 && options.consent === 'yes' && options.expect === undefined && !options.dryRun) {
+        throw new IrError('refused', `${change.target} changed since: ${drift.join('; ')}.`, {
+          hints: ['Look at the plan with --dry-run, then agree to exactly that one with --yes --expect HASH.'],
+        })
+      }
+      warnings.push(...drift.map((what) => `${change.target} changed since: ${what}`))
+      const undone: Change = {
+        id: changeId(incident.id, id, number, `undo ${change.action}`, change.target),
+        action: `undo ${change.action}`,
+        target: change.target,
+        summary: `Put back: ${change.summary}`,
+        effect: 'reversible',
+        priority: 'essential',
+        after: changes.length === 0 ? [] : [changes[changes.length - 1]?.id ?? ''],
+        breaks: drift,
+        ...(change.facts === undefined ? {} : { facts: change.facts }),
+      }
+      one.undoes.set(undone.id, { change, receipt })
+      changes.push(undone)
+    }
+    return changes
+  }
+
+  /** The journalled plan, put back onto the operations. */
+  function recall(all: readonly Prepared[], run: StepRun): readonly PlannedOperation[] {
+    const operations = run.planned?.operations ?? []
+    const stands = standing(journal.lines, undoneUse[kind.kind] ?? '')
+    for (const one of all) {
+      const planned = operations.find(
+        ({ key, adapter }) => key === one.operation.key && adapter === one.operation.adapter,
+      )
+      one.changes = planned?.changes ?? []
+      for (const [change, original] of Object.entries(planned?.undoes ?? {})) {
+        // What is no longer standing was put back before the interruption.
+        const found = stands.find((other) => other.change.id === original)
+        if (found !== undefined) one.undoes.set(change, found)
+      }
+      one.changes = one.changes.filter((change) => planned?.undoes === undefined || one.undoes.has(change.id))
+    }
+    return operations
+  }
+
+  async function observe(all: readonly Prepared[], open: readonly Open[]): Promise<Outcome> {
+    const operations = await Promise.all(
+      all.map(async (one): Promise<Outcome['operations'][number]> => {
+        const { key, adapter } = one.operation
+        const failure = (error: string): Outcome['operations'][number] => ({
+          key,
+          adapter,
+          state: 'failed',
+          observed: [{ claim: 'the step could look at the target', seen: error, holds: false }],
+          residue: [],
+          limits: [],
+          output: undefined,
+        })
+        if (one.failed !== undefined) return failure(one.failed)
+        const residue: string[] = []
+        try {
+          await one.adapter.collect?.(one.call)
+        } catch (error) {
+          if (error instanceof StorageError || context.signal.aborted) throw error
+          residue.push(`evidence could not be captured: ${describe(error)}`)
+        }
+        try {
+          const verdict: Verdict = await one.adapter.verify(one.call)
+          return {
+            key,
+            adapter,
+            state: verdict.state === 'verified' && residue.length > 0 ? 'residual' : verdict.state,
+            observed: verdict.observed,
+            residue: [...verdict.residue, ...residue],
+            limits: verdict.limits,
+            output: verdict.output,
+          }
+        } catch (error) {
+          if (error instanceof StorageError || context.signal.aborted) throw error
+          return failure(describe(error))
+        }
+      }),
+    )
+    return { operations, open }
+  }
+
+  async function conclude(
+    result: StepResult,
+    outcome: Outcome,
+    all: readonly Prepared[],
+    warnings: readonly string[],
+    hash: string | undefined,
+  ): Promise<Ended> {
+    const failed = outcome.operations.filter((operation) => operation.state === 'failed')
+    const open = [
+      ...outcome.open.map(({ change, error }) => openPoint(change, error)),
+      ...failed.flatMap(({ key, observed }) =>
+        observed.filter(({ holds }) => !holds).map(({ claim, seen }) => `${key}: not seen that ${claim}: ${seen}`),
+      ),
+      ...(result.open ?? []),
+    ]
+    const residue = [...outcome.operations.flatMap((operation) => operation.residue), ...(result.residue ?? [])]
+    const limits = [
+      ...new Set([...outcome.operations.flatMap((operation) => operation.limits), ...(result.limits ?? [])]),
+    ]
+    const changes = all.flatMap((one) => one.changes)
+    const state = stateOf(result, outcome, open, residue, changes)
+    const stored = await incident.evidence.put(
+      `${id}-output.json`,
+      'application/json',
+      `${JSON.stringify(result.output ?? null, undefined, 2)}\n`,
+    )
+    journal.append(
+      'step.finished',
+      {
+        use: kind.kind,
+        state,
+        ...(options.deployment === undefined ? {} : { only: options.deployment }),
+        output: stored.sha256,
+        open,
+        residue,
+        limits,
+        tookMs: tookMs(),
+      },
+      id,
+    )
+    return {
+      state,
+      ...(hash === undefined ? {} : { plan: { hash, changes } }),
+      ...(outcome.operations.length === 0 ? {} : { verdict: outcome.operations }),
+      output: result.output,
+      open,
+      residue,
+      limits,
+      warnings,
+    }
+  }
+}
+
+/** Which steps an undoing step puts back. */
+const undoneUse: Readonly<Record<string, string>> = {
+  'network.release': 'network.isolate',
+  'credentials.reinstate': 'credentials.revoke',
+}
+
+function stateOf(
+  result: StepResult,
+  outcome: Outcome,
+  open: readonly string[],
+  residue: readonly string[],
+  changes: readonly Change[],
+): StepState {
+  const { operations } = outcome
+  if (operations.length > 0 && operations.every((operation) => operation.state === 'failed')) return 'failed'
+  if (open.length > 0 || result.state === 'partial') return 'partial'
+  if (residue.length > 0 || result.state === 'residual' || operations.some(({ state }) => state === 'residual')) {
+    return 'residual'
+  }
+  if (operations.length > 0 && changes.length === 0) return 'nothing-to-do'
+  return 'done'
+}
+
+function openPoint(change: Change, error: string): string {
+  const command = change.command === undefined ? '' : ` Somebody with the right can run: ${change.command}`
+  return `${change.summary}: ${error}.${command}`
+}
+
+/** Four eyes on what matters most: the approver is somebody else. */
+function requireApprover(server: Server, context: Context): void {
+  if (server.criticality !== 'high') return
+  if (context.approvedBy === undefined) {
+    throw new IrError('consent', `${server.name} is of high criticality: somebody else must approve.`, {
+      hints: ['Add --approved-by NAME.'],
+    })
+  }
+  if (context.approvedBy === context.by) {
+    throw new IrError('consent', `${server.name} is of high criticality: ${context.by} cannot approve alone.`, {
+      hints: ['--approved-by must name somebody else than --by.'],
+    })
+  }
+}
+
+function stopped(
+  code: 'refused' | 'input' | 'denied' | 'unreachable',
+  problems: readonly (Problem & { key: string })[],
+): IrError {
+  return new IrError(code, problems.map(({ key, message }) => `${key}: ${message}`).join('\n'), {
+    hints: problems.flatMap(({ hint }) => (hint === undefined ? [] : [hint])),
+  })
+}
+
+function kindOf(error: IrError): Problem['kind'] {
+  return error.code === 'refused' || error.code === 'denied' || error.code === 'input' ? error.code : 'unreachable'
+}
+
+function hintOf(error: IrError): { hint?: string } {
+  return error.hints.length === 0 ? {} : { hint: error.hints.join(' ') }
+}

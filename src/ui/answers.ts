@@ -1,0 +1,156 @@
+import type { BlastRadius } from '../blast-radius/port.ts'
+import type { StoredCase } from '../case/case.ts'
+import type { StepState } from '../case/events.ts'
+import { openPoints } from '../case/state.ts'
+import type { Review } from '../invocations/port.ts'
+import { count, moment } from './format.ts'
+import { safe } from './safe-text.ts'
+import { table } from './table.ts'
+
+const number = (value: number | undefined): string => (value === undefined ? '–' : value.toLocaleString('en'))
+
+/** What a server did, for a person. The output is our own, the strings in it are not. */
+export function reviewText(output: unknown): string {
+  const review = output as Review | undefined
+  if (review === undefined) return ''
+  const { window, source } = review
+  const parts = [
+    `${count(review.records, 'call')} from ${moment(window.since)} to ${moment(window.until)} in ${safe(source.name)} (${safe(source.format)})`,
+  ]
+  if (review.tools.length > 0) {
+    const rows = review.tools.map((tool) => [
+      tool.tool,
+      number(tool.calls),
+      number(tool.failed),
+      number(tool.rows),
+      number(tool.bytes),
+      moment(tool.first),
+      moment(tool.last),
+    ])
+    parts.push(table(['TOOL', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'FIRST', 'LAST'], rows, 140))
+  }
+  if (review.callers.length > 0) {
+    const rows = review.callers.map((caller) => [
+      caller.caller,
+      number(caller.calls),
+      number(caller.failed),
+      number(caller.rows),
+      number(caller.bytes),
+      moment(caller.last),
+    ])
+    parts.push(table(['CALLER', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'LAST'], rows, 140))
+  }
+  parts.push(
+    ...review.findings.map(
+      (finding) => `! ${safe(finding.summary)}: expected ${safe(finding.expected)}, seen ${safe(finding.seen)}`,
+    ),
+  )
+  return [...parts, ...gapsText(review.gaps)].join('\n\n')
+}
+
+/** How far it got, for a person; the tiers stay apart. */
+export function blastRadiusText(output: unknown): string {
+  const radius = output as BlastRadius | undefined
+  if (radius === undefined) return ''
+  const parts = [
+    'Could reach (what its credentials open):',
+    table(
+      ['SYSTEM', 'VIA', 'ACCESS', 'DATA', 'OWNER'],
+      radius.couldReach.map((reach) => [
+        reach.system,
+        reach.via,
+        reach.access,
+        reach.data.join(', ') || '–',
+        reach.owner ?? '–',
+      ]),
+      140,
+    ),
+    'Did reach (what the log shows):',
+    table(
+      ['SYSTEM', 'COVERAGE', 'CALLS', 'ROWS', 'BYTES', 'DATA'],
+      radius.didReach.map((reach) => [
+        reach.system,
+        { accessed: 'accessed', 'not-seen': 'not seen', 'no-visibility': 'no visibility' }[reach.coverage],
+        ...(reach.coverage === 'no-visibility' ? ['?', '?', '?'] : [reach.calls, reach.rows, reach.bytes].map(number)),
+        reach.data.join(', ') || '–',
+      ]),
+      140,
+    ),
+  ]
+  if (radius.suspect.length > 0) {
+    const rows = radius.suspect.map((call) => [
+      moment(call.at),
+      call.server,
+      call.tool,
+      `hop ${call.hop}, by ${call.by}`,
+    ])
+    parts.push('Suspect calls to other servers:', table(['AT', 'SERVER', 'TOOL', 'WHY'], rows, 140))
+  }
+  if (radius.owners.length > 0) parts.push(`Call: ${radius.owners.map((owner) => safe(owner)).join(', ')}`)
+  return [...parts, ...gapsText(radius.gaps)].join('\n\n')
+}
+
+function gapsText(gaps: readonly string[]): string[] {
+  return gaps.length === 0
+    ? []
+    : [['What could not be seen:', ...gaps.map((gap) => `  - ${safe(gap, 1000)}`)].join('\n')]
+}
+
+/** The cases, newest first. */
+export function casesText(cases: readonly StoredCase[]): string {
+  if (cases.length === 0) return 'No cases.'
+  const rows = cases.map(({ id, state, lines }) => [
+    id,
+    state.server.name,
+    state.closedAt === undefined
+      ? state.isolatedAt === undefined
+        ? 'open, NOT isolated'
+        : 'open, isolated'
+      : 'closed',
+    moment(state.openedAt),
+    count(openPoints(lines).length, 'point'),
+  ])
+  return table(['CASE', 'SERVER', 'STATE', 'OPENED', 'STILL OPEN'], rows, 140)
+}
+
+const states: Readonly<Record<StepState, string>> = {
+  done: 'done',
+  residual: 'done, with residue',
+  partial: 'in part',
+  failed: 'failed',
+  skipped: 'skipped',
+  'nothing-to-do': 'nothing to do',
+}
+
+/** One case: where each step stands and what is open. */
+export function caseText({ id, folder, lines, state }: StoredCase): string {
+  const rows = [...state.steps.values()].map((step) => {
+    const last = step.runs.at(-1)
+    const finished = last?.finished
+    const now =
+      finished === undefined
+        ? last?.approved
+          ? 'begun, not finished'
+          : 'not approved'
+        : last?.undone
+          ? 'undone since'
+          : states[finished.state]
+    return [step.id, step.use, now, finished === undefined ? '–' : moment(finished.at)]
+  })
+  const open = openPoints(lines)
+  return [
+    `${id}: ${safe(state.server.name)} (owner ${safe(state.server.owner)})`,
+    `opened ${moment(state.openedAt)}, window since ${moment(state.since)}${state.closedAt === undefined ? '' : `, closed ${moment(state.closedAt)}`}`,
+    folder,
+    '',
+    rows.length === 0 ? 'No step was begun.' : table(['STEP', 'KIND', 'STATE', 'FINISHED'], rows, 120),
+    ...(open.length === 0 ? [] : ['', 'Still open:', ...open.map((point) => `  - ${safe(point, 1000)}`)]),
+  ].join('\n')
+}
+
+/** What a reading step found out, by its kind; empty for the others. */
+export function answerText(use: string, output: unknown): string {
+  if (use === 'invocations.review') return reviewText(output)
+  if (use === 'blast-radius.compute') return blastRadiusText(output)
+  return ''
+}

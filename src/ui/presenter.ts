@@ -1,0 +1,127 @@
+import type { Consent, Presenter, StepReport } from '../playbook/runner.ts'
+import { answerText } from './answers.ts'
+import { count, duration } from './format.ts'
+import type { Ui } from './port.ts'
+import { safe } from './safe-text.ts'
+import { table, wrap } from './table.ts'
+import { styled } from './terminal.ts'
+
+/**
+ * Shows the steps of a playbook to a person, on stderr.
+ * @param answers whether what the reading steps found out is shown too; a command of its own prints it as its data
+ */
+export function presenter(ui: Ui, consent: Consent, columns: number, answers: boolean): Presenter {
+  const began = new Map<string, number>()
+  const width = Math.max(60, Math.min(columns, 140))
+  const list = (mark: string, texts: readonly string[]): void => {
+    for (const text of texts) ui.say(`  ${mark} ${wrap(safe(text, 2000), width - 4, '    ')}`)
+  }
+  return {
+    warnings: (_, warnings) => list(styled('yellow', '!'), warnings),
+    plan: (step, server, operations, hash) => {
+      const changes = operations.flatMap((operation) => operation.changes.map((change) => ({ operation, change })))
+      if (changes.length === 0) {
+        ui.say(`${styled('bold', step)}: nothing is left to change.`)
+        return
+      }
+      ui.say('')
+      ui.say(
+        `${styled('bold', step)} would make ${count(changes.length, 'change')} on ${safe(server.name)} (owner ${safe(server.owner)}):`,
+      )
+      ui.say('')
+      ui.say(
+        table(
+          ['WHERE', 'WHAT', 'BACK?', 'BREAKS'],
+          changes.map(({ operation, change }) => [
+            operation.key,
+            change.priority === 'essential' ? change.summary : `${change.summary} (best effort)`,
+            { reversible: 'can be undone', irreversible: 'CANNOT be undone', creates: 'makes something new' }[
+              change.effect
+            ],
+            change.breaks.length === 0 ? 'nothing known' : change.breaks.join('; '),
+          ]),
+          width,
+        ),
+      )
+      for (const { operation, change } of changes) {
+        const facts = Object.entries(change.facts ?? {})
+        if (facts.length === 0) continue
+        ui.say('')
+        ui.say(styled('dim', `  ${safe(operation.key)} · ${safe(change.target)}`))
+        ui.say(
+          table(
+            ['', ''],
+            facts.map(([name, value]) => [`  ${name}`, value]),
+            width,
+          ),
+        )
+      }
+      ui.say(styled('dim', `  plan ${hash.slice(0, 16)}…`))
+      ui.say('')
+    },
+    consent: async (step, server, changes) => {
+      if (consent !== 'ask') return consent === 'yes'
+      if (changes.some((change) => change.effect === 'irreversible')) {
+        return ui.ask.typed(`This cannot be undone. Type ${safe(server.name)} to go on, Enter to stop:`, server.name)
+      }
+      return ui.ask.confirm(`Go on with ${step}?`)
+    },
+    change: (_, change, event, error) => {
+      if (event === 'started') {
+        began.set(change.id, performance.now())
+        return
+      }
+      const started = began.get(change.id)
+      const took = started === undefined ? '' : styled('dim', ` ${duration(performance.now() - started)}`)
+      const mark = event === 'failed' ? styled('red', '✗') : styled('green', '✓')
+      const note =
+        event === 'settled' ? ' (found to be done already)' : event === 'failed' ? `: ${safe(error ?? '', 2000)}` : ''
+      ui.say(`  ${mark} ${safe(change.summary)}${note}${took}`)
+    },
+    report: (report) => {
+      for (const line of summary(report, width)) ui.say(line)
+      const answer = answers ? answerText(report.use, report.output) : ''
+      if (answer !== '') ui.say(`\n${answer}`)
+    },
+  }
+}
+
+const words: Readonly<Record<StepReport['state'], string>> = {
+  done: 'done, and observed',
+  residual: 'done, with residue that could not be excluded',
+  partial: 'done in part',
+  failed: 'failed',
+  skipped: 'skipped',
+  'nothing-to-do': 'nothing to do: observed to be so already',
+  planned: 'planned; nothing was changed',
+  'consent-required': 'waits for consent; nothing was changed',
+  declined: 'declined; nothing was changed',
+}
+
+function summary(report: StepReport, width: number): string[] {
+  const took = duration(report.tookMs)
+  const good = report.state === 'done' || report.state === 'nothing-to-do'
+  const bad = report.state === 'failed' || report.state === 'partial'
+  const state = styled(good ? 'green' : bad ? 'red' : 'yellow', words[report.state])
+  const lines = [`${styled('bold', report.id)}: ${state} ${styled('dim', `(${took})`)}`]
+  for (const operation of report.verdict ?? []) {
+    for (const { claim, seen, holds } of operation.observed) {
+      lines.push(
+        `  ${holds ? styled('green', '✓') : styled('red', '✗')} ${safe(operation.key)}: ${safe(claim)}: ${safe(seen)}`,
+      )
+    }
+  }
+  const part = (title: string, texts: readonly string[]): void => {
+    if (texts.length === 0) return
+    lines.push(`  ${styled('bold', title)}`)
+    for (const text of texts) lines.push(wrap(`    - ${safe(text, 2000)}`, width, '      '))
+  }
+  if (report.state !== 'planned' && report.state !== 'consent-required') {
+    part('Still open', report.open)
+    part('May still live', report.residue)
+    part('What this cannot do', report.limits)
+  }
+  if (report.state === 'consent-required')
+    lines.push('  → Look at the plan above, then add --yes, or run it on a terminal.')
+  return lines
+}

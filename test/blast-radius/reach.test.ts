@@ -1,0 +1,152 @@
+import { describe, expect, it } from 'vitest'
+import { observedIn } from '../../src/blast-radius/observed.ts'
+import { reachOf } from '../../src/blast-radius/reach.ts'
+import type { Reviewed, ToolUse } from '../../src/invocations/port.ts'
+import { type Server, serverSchema } from '../../src/registry/schema.ts'
+
+const base = {
+  version: '1.0.0',
+  status: 'approved',
+  owner: 'crm-team',
+  package: { registryType: 'npm', identifier: 'x', version: '1.0.0' },
+  deployments: [],
+}
+const server = (more: object): Server => serverSchema.parse({ name: 'io.acme/crm', ...base, ...more })
+
+const crm = server({
+  credentials: [
+    { id: 'db', kind: 'vault-database', mount: 'database', role: 'crm' },
+    { id: 'smtp', kind: 'aws-secret', secret: 'mcp/smtp', region: 'us-east-1' },
+    { id: 'legacy', kind: 'vault-kv', mount: 'secret', path: 'crm/legacy' },
+  ],
+  reaches: [
+    {
+      system: 'crm-db',
+      kind: 'database',
+      via: 'db',
+      access: 'read-write',
+      data: ['customer-pii'],
+      classification: 'restricted',
+      owner: 'data-team',
+    },
+  ],
+})
+const billing = serverSchema.parse({
+  name: 'io.acme/billing',
+  ...base,
+  owner: 'billing-team',
+  credentials: [
+    { id: 'mail', kind: 'aws-secret', secret: 'mcp/smtp', region: 'us-east-1' },
+    { id: 'other', kind: 'aws-secret', secret: 'mcp/smtp', region: 'eu-west-1' },
+  ],
+  reaches: [
+    { system: 'mail-relay', kind: 'smtp', via: 'mail', access: 'write' },
+    { system: 'elsewhere', kind: 'smtp', via: 'other', access: 'write' },
+  ],
+})
+
+const use = (tool: string, calls: number, more: Partial<ToolUse> = {}): ToolUse => ({
+  tool,
+  calls,
+  failed: 0,
+  first: '',
+  last: '',
+  ...more,
+})
+const reviewed = (
+  tools: readonly ToolUse[],
+  more: Partial<Reviewed> = {},
+): Pick<Reviewed, 'review' | 'unread' | 'covered'> => ({
+  review: {
+    window: { since: '', until: '' },
+    source: { kind: 'files', name: '', format: '' },
+    records: 0,
+    duplicates: 0,
+    tools,
+    callers: [],
+    findings: [],
+    gaps: [],
+  },
+  unread: [],
+  covered: true,
+  ...more,
+})
+
+describe('what it could reach', () => {
+  it('lists the downstream systems, what others reach with the same secret, and each credential nobody described', () => {
+    const reach = reachOf(crm, [crm, billing])
+    expect(reach.couldReach).toEqual([
+      {
+        system: 'crm-db',
+        kind: 'database',
+        via: 'db',
+        access: 'read-write',
+        data: ['customer-pii'],
+        classification: 'restricted',
+        owner: 'data-team',
+      },
+      {
+        system: 'mail-relay',
+        kind: 'smtp',
+        via: 'smtp (shared with io.acme/billing, there mail)',
+        access: 'write',
+        data: [],
+      },
+      { system: 'whatever legacy opens', kind: 'vault-kv', via: 'legacy', access: 'unknown', data: [] },
+    ])
+    expect(reach.owners).toEqual(['crm-team', 'data-team', 'billing-team'])
+    expect(reach.gaps).toEqual([expect.stringContaining('the credential legacy opens is not in the registry')])
+  })
+
+  it('says so when the registry knows nothing', () => {
+    expect(reachOf(server({}), []).gaps).toEqual([expect.stringContaining('is not known')])
+  })
+})
+
+describe('what it did reach', () => {
+  const two = server({
+    reaches: [
+      { system: 'crm-db', kind: 'database', access: 'read', data: ['pii'] },
+      { system: 'mail', kind: 'smtp', access: 'write' },
+    ],
+    resources: [
+      { tool: 'search', access: 'read', resource: 'row:${params.id}', system: 'crm-db' },
+      { tool: 'search', access: 'read', resource: 'table:${params.table}', system: 'crm-db' },
+      { tool: 'export', access: 'read', resource: 'row', system: 'crm-db' },
+    ],
+  })
+  const { couldReach } = reachOf(two, [])
+  const coverage = (...input: Parameters<typeof observedIn>) =>
+    Object.fromEntries(observedIn(...input).didReach.map(({ system, coverage }) => [system, coverage]))
+
+  it('counts the calls of the tools that the registry maps to a system, once', () => {
+    const { didReach, gaps } = observedIn(
+      two,
+      couldReach,
+      reviewed([use('search', 3, { rows: 5 }), use('export', 1, { rows: 2, bytes: 9 }), use('odd', 7)]),
+      false,
+    )
+    expect(didReach).toEqual([
+      { system: 'crm-db', coverage: 'accessed', calls: 4, rows: 7, bytes: 9, data: ['pii'] },
+      { system: 'mail', coverage: 'no-visibility', calls: 0, rows: 0, bytes: 0, data: [] },
+    ])
+    expect(gaps.join('\n')).toContain('7 calls of 1 tools cannot be told')
+  })
+
+  it('says not-seen only where a call would have shown', () => {
+    expect(coverage(two, couldReach, reviewed([]), false)).toEqual({ 'crm-db': 'not-seen', mail: 'no-visibility' })
+    const blind = { 'crm-db': 'no-visibility', mail: 'no-visibility' }
+    expect(coverage(two, couldReach, undefined, false)).toEqual(blind)
+    expect(coverage(two, couldReach, reviewed([]), true)).toEqual(blind)
+    expect(coverage(two, couldReach, reviewed([], { covered: false }), false)).toEqual(blind)
+    expect(coverage(two, couldReach, reviewed([], { unread: ['3 lines'] }), false)).toEqual(blind)
+  })
+
+  it('takes every call for one on the only downstream, and says that this is inferred', () => {
+    const one = server({ reaches: [{ system: 'ledger', kind: 'api', access: 'read', data: ['x'] }] })
+    const { didReach, gaps } = observedIn(one, reachOf(one, []).couldReach, reviewed([use('a', 2), use('b', 1)]), false)
+    expect(didReach).toEqual([{ system: 'ledger', coverage: 'accessed', calls: 3, rows: 0, bytes: 0, data: ['x'] }])
+    expect(gaps.join('\n')).toContain('(inferred)')
+    expect(gaps.join('\n')).toContain('used directly leave no invocation')
+  })
+})

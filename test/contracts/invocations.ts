@@ -1,0 +1,365 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { Format } from '../../src/config.ts'
+import type { Invocations, Window } from '../../src/invocations/port.ts'
+
+/** A source under test: puts records where the adapter reads them. */
+export interface LogFactory {
+  readonly name: string
+  /** How often the property is tried. */
+  readonly runs: number
+  open(records: readonly object[], format: Format): Promise<{ readonly log: Invocations; close(): Promise<void> }>
+}
+
+/** One call, as a person would write it down; `undefined` where the log does not say. */
+export interface Told {
+  readonly id?: string | undefined
+  readonly time: string
+  readonly server: string
+  readonly tool: string
+  readonly agent?: string | undefined
+  readonly user?: string | undefined
+  readonly session?: string | undefined
+  readonly trace?: string | undefined
+  readonly ok?: boolean | undefined
+  readonly params?: object | undefined
+  readonly response?: object | undefined
+  readonly durationMs?: number | undefined
+}
+
+/** Every format under contract, with the same call written in it. */
+export const writers: Readonly<Record<string, { format: Format; write: (told: Told) => object }>> = {
+  'otel, flat': {
+    format: 'otel',
+    write: (told) => ({
+      timestamp: told.time,
+      duration_ms: told.durationMs,
+      'mcp.method.name': 'tools/call',
+      'gen_ai.tool.name': told.tool,
+      'mcp.session.id': told.session,
+      'mcp.server.name': told.server,
+      'gen_ai.agent.name': told.agent,
+      'user.name': told.user,
+      trace_id: told.trace,
+      span_id: told.id,
+      'gen_ai.tool.call.arguments': told.params,
+      'gen_ai.tool.call.result': told.response,
+      'error.type': told.ok === false ? 'tool_error' : undefined,
+    }),
+  },
+  'otel, with attributes': {
+    format: 'otel',
+    write: (told) => ({
+      startTimeUnixNano: `${Date.parse(told.time)}000000`,
+      endTimeUnixNano: `${Date.parse(told.time) + (told.durationMs ?? 0)}000000`,
+      traceId: told.trace,
+      spanId: told.id,
+      attributes: {
+        'mcp.method.name': 'tools/call',
+        'gen_ai.tool.name': told.tool,
+        'mcp.session.id': told.session,
+        'mcp.server.name': told.server,
+        'gen_ai.agent.name': told.agent,
+        'user.name': told.user,
+        'gen_ai.tool.call.arguments': told.params === undefined ? undefined : JSON.stringify(told.params),
+        'gen_ai.tool.call.result': told.response === undefined ? undefined : JSON.stringify(told.response),
+        'error.type': told.ok === false ? 'tool_error' : undefined,
+      },
+    }),
+  },
+  'otel, nested': {
+    format: 'otel',
+    write: (told) => ({
+      '@timestamp': told.time,
+      duration_ms: told.durationMs,
+      trace: { id: told.trace },
+      span: { id: told.id },
+      mcp: { method: { name: 'tools/call' }, session: { id: told.session }, server: { name: told.server } },
+      gen_ai: {
+        agent: { name: told.agent },
+        tool: { name: told.tool, call: { arguments: told.params, result: told.response } },
+      },
+      user: { name: told.user },
+      error: told.ok === false ? { type: '500' } : undefined,
+    }),
+  },
+  toolhive: {
+    format: 'toolhive',
+    write: (told) => ({
+      audit_id: told.id,
+      type: 'mcp_tool_call',
+      logged_at: told.time,
+      outcome: told.ok === undefined ? undefined : told.ok ? 'success' : 'denied',
+      component: told.server,
+      source: { type: 'network', value: '10.0.0.9', extra: { user_agent: 'x' } },
+      subjects: { user: told.user, client_name: told.agent },
+      target: { endpoint: '/mcp', method: 'tools/call', type: 'tool', name: told.tool },
+      metadata: { extra: { duration_ms: told.durationMs, transport: 'http' } },
+      data: { request: told.params, response: told.response },
+    }),
+  },
+  map: {
+    format: {
+      map: {
+        id: 'call.id',
+        time: 'ts',
+        server: 'srv',
+        tool: 'call.tool',
+        agent: 'who.agent',
+        user: 'who.user',
+        session: 'ctx.s',
+        trace: 'ctx.t',
+        outcome: 'status',
+        durationMs: 'ms',
+        params: 'call.in',
+        response: 'call.out',
+      },
+    },
+    write: (told) => ({
+      ts: Date.parse(told.time),
+      srv: told.server,
+      call: { id: told.id, tool: told.tool, in: told.params, out: told.response },
+      who: { agent: told.agent, user: told.user },
+      'ctx.s': told.session,
+      ctx: { t: told.trace },
+      status: told.ok === undefined ? undefined : told.ok ? 200 : 503,
+      ms: told.durationMs,
+    }),
+  },
+}
+
+const hostile = [
+  `'; DROP TABLE lines; --`,
+  `" OR 1=1 --`,
+  `$names`,
+  `%`,
+  `_`,
+  `*`,
+  `[a-z]?`,
+  `<script>alert(1)</script>`,
+  `\u001b[31mred\u001b]0;title\u0007`,
+  `a\u0000b`,
+  `\u202Egnp.exe`,
+  `../../etc/passwd`,
+  `\\`,
+  `"`,
+  `{"$ne":1}`,
+  '\n',
+  `😀`,
+  `null`,
+]
+
+const servers = ['io.acme/crm', 'crm-mcp', 'io.acme/billing', `io.acme/crm' OR '1'='1`, 'IO.ACME/CRM', 'io.acme/crm%']
+const start = Date.parse('2026-11-20T00:00:00Z')
+const window: Window = { since: '2026-11-20T06:00:00.000Z', until: '2026-11-21T00:00:00.000Z' }
+const names = ['io.acme/crm', 'crm-mcp']
+
+const text = fc.oneof(
+  fc.constantFrom('search', 'export', ...hostile),
+  fc.string({ unit: 'binary', minLength: 1, maxLength: 8 }),
+)
+const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 4 })
+const response = fc.oneof(
+  fc.record({ rows: fc.array(fc.record({ a: fc.integer() }), { maxLength: 4 }) }),
+  fc.record({ structuredContent: fc.record({ items: fc.array(fc.string(), { maxLength: 3 }) }) }),
+  fc.record({ content: fc.constant([{ type: 'text', text: 'plain' }]) }),
+  fc.record({
+    content: fc.array(fc.integer(), { maxLength: 5 }).map((list) => [{ type: 'text', text: JSON.stringify(list) }]),
+  }),
+  fc.record({ rowCount: fc.nat(1000) }),
+  fc.record({ text }),
+)
+
+const told: fc.Arbitrary<Told> = fc.record({
+  time: fc.nat(30 * 3600).map((second) => new Date(start + second * 1000).toISOString()),
+  server: fc.constantFrom(...servers),
+  tool: text,
+  agent: maybe(text),
+  user: maybe(text),
+  session: maybe(fc.constantFrom('s1', 's2', `s'3`)),
+  trace: maybe(fc.constantFrom('t1', 't2')),
+  ok: maybe(fc.boolean()),
+  params: maybe(fc.record({ q: text })),
+  response: maybe(response),
+  durationMs: maybe(fc.nat(5000)),
+})
+
+const log = fc.array(told, { maxLength: 40 }).chain((records) =>
+  fc.record({
+    records: fc.constant(records.map((record, index): Told => ({ ...record, id: `id-${index}` }))),
+    copies: fc.array(fc.nat(Math.max(0, records.length - 1)), { maxLength: records.length === 0 ? 0 : 10 }),
+  }),
+)
+
+/** What a review must say, in the slowest and plainest way. */
+export function expected(records: readonly Told[]) {
+  const mine = records.filter(
+    ({ server, time }) => names.includes(server) && time >= window.since && time < window.until,
+  )
+  const once = [...new Map(mine.map((record) => [record.id, record])).values()]
+  const by = (name: (record: Told) => string) => {
+    const groups = new Map<string, Told[]>()
+    for (const record of once) groups.set(name(record), [...(groups.get(name(record)) ?? []), record])
+    return [...groups]
+      .map(([key, calls]) => {
+        const times = calls.map(({ time }) => time).sort()
+        const sum = (values: readonly (number | undefined)[]) =>
+          values.every((value) => value === undefined)
+            ? undefined
+            : values.reduce<number>((all, value) => all + (value ?? 0), 0)
+        return {
+          name: key,
+          calls: calls.length,
+          failed: calls.filter(({ ok }) => ok === false).length,
+          rows: sum(calls.map((call) => rowsOf(call.response))),
+          bytes: sum(calls.map((call) => sizeOf(call.response))),
+          first: times[0],
+          last: times.at(-1),
+        }
+      })
+      .sort((a, b) => b.calls - a.calls || Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)))
+  }
+  const times = once.map(({ time }) => time).sort()
+  return {
+    records: once.length,
+    duplicates: mine.length - once.length,
+    first: times[0],
+    last: times.at(-1),
+    tools: by(({ tool }) => tool),
+    callers: by(({ agent, user, session }) => agent ?? user ?? session ?? 'unknown'),
+  }
+}
+
+function sizeOf(value: object | undefined): number | undefined {
+  return value === undefined ? undefined : Buffer.byteLength(JSON.stringify(value))
+}
+
+function rowsOf(value: unknown): number | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  if ('rows' in value && Array.isArray(value.rows)) return value.rows.length
+  if ('rowCount' in value) return Number(value.rowCount)
+  if ('structuredContent' in value) return (value.structuredContent as { items: unknown[] }).items.length
+  if ('content' in value) {
+    const first = (value.content as { text: string }[])[0]?.text ?? ''
+    return first.startsWith('[') ? (JSON.parse(first) as unknown[]).length : undefined
+  }
+  return undefined
+}
+
+/** What a format cannot carry is taken away from the record before it is expected. */
+function asCarried(format: Format, record: Told): Told {
+  if (format === 'toolhive') return { ...record, session: undefined, trace: undefined }
+  return record
+}
+
+/** The contract that every adapter of the invocations port keeps. */
+export function invocationsContract(factory: LogFactory): void {
+  const signal = new AbortController().signal
+
+  describe(`invocations contract: ${factory.name}`, () => {
+    for (const [name, { format, write }] of Object.entries(writers)) {
+      it(`counts as a plain reading of ${name} does, whatever the log holds`, async () => {
+        await fc.assert(
+          fc.asyncProperty(log, async ({ records, copies }) => {
+            const all = [...records, ...copies.flatMap((index) => records[index] ?? [])]
+            const source = await factory.open(all.map(write), format)
+            try {
+              const reviewed = await source.log.review(names, window, signal)
+              try {
+                const { review } = reviewed
+                const told = expected(all.map((record) => asCarried(format, record)))
+                expect({
+                  records: review.records,
+                  duplicates: review.duplicates,
+                  first: review.first,
+                  last: review.last,
+                  tools: review.tools.map(({ tool, ...use }) => ({ name: tool, ...use })),
+                  callers: review.callers.map(({ caller, sent: _, ...use }) => ({ name: caller, ...use })),
+                }).toEqual(told)
+                expect(reviewed.unread).toEqual([])
+
+                const lines = await linesOf(reviewed.raw)
+                expect(lines).toHaveLength(told.records)
+                const times = lines.map((line) => timeOf(JSON.parse(line) as Record<string, unknown>))
+                expect(times).toEqual([...times].sort((a, b) => a - b))
+              } finally {
+                await reviewed.close()
+              }
+            } finally {
+              await source.close()
+            }
+          }),
+          { numRuns: factory.runs, seed: 20261123 },
+        )
+      })
+    }
+
+    it('lists the calls that a session or trace made elsewhere after it had a response of this server', async () => {
+      const { format, write } = writers['otel, flat'] as (typeof writers)[string]
+      const at = (minute: number) => new Date(Date.parse('2026-11-20T10:00:00Z') + minute * 60_000).toISOString()
+      const call = (id: string, minute: number, server: string, more: Partial<Told>): Told => ({
+        id,
+        time: at(minute),
+        server,
+        tool: 'x',
+        ...more,
+      })
+      const source = await factory.open(
+        [
+          call('before', 0, 'wiki', { session: 's1' }),
+          call('poison', 1, 'io.acme/crm', { session: 's1', trace: 't1', durationMs: 60_000 }),
+          call('meanwhile', 1.5, 'wiki', { session: 's1' }),
+          call('again', 3, 'crm-mcp', { session: 's1' }),
+          call('by-session', 4, 'wiki', { session: 's1', trace: 't1' }),
+          call('by-trace', 5, 'mail', { session: 's9', trace: 't1' }),
+          call('stranger', 6, 'mail', { session: 's2', trace: 't2' }),
+          call('nobody', 7, 'mail', {}),
+        ].map(write),
+        format,
+      )
+      try {
+        const reviewed = await source.log.review(names, window, signal)
+        const found = await reviewed.followers(10)
+        expect(found.calls).toEqual([
+          { id: 'by-session', time: at(4), server: 'wiki', tool: 'x', by: 'session', after: 'poison' },
+          { id: 'by-trace', time: at(5), server: 'mail', tool: 'x', by: 'trace', after: 'poison' },
+        ])
+        expect(await reviewed.followers(1)).toEqual({ total: 2, calls: found.calls.slice(0, 1) })
+        await reviewed.close()
+      } finally {
+        await source.close()
+      }
+    })
+
+    it('says what it could not see, and never that nothing happened', async () => {
+      const { format, write } = writers['otel, flat'] as (typeof writers)[string]
+      const source = await factory.open(
+        [{ id: 'a', time: '2026-11-25T10:00:00.000Z', server: 'wiki', tool: 'x' }].map(write),
+        format,
+      )
+      try {
+        const reviewed = await source.log.review(names, window, signal)
+        expect(reviewed.covered).toBe(false)
+        expect(reviewed.review.gaps.join('\n')).toMatch(
+          /holds no line at all between .* not the same as that nothing happened/,
+        )
+        await reviewed.close()
+      } finally {
+        await source.close()
+      }
+    })
+  })
+}
+
+/** The lines of a reviewed log's raw records. */
+export async function linesOf(raw: AsyncIterable<string | Uint8Array>): Promise<string[]> {
+  const pieces: Buffer[] = []
+  for await (const piece of raw) pieces.push(Buffer.from(piece))
+  const text = Buffer.concat(pieces).toString('utf8')
+  return text === '' ? [] : text.replace(/\n$/, '').split('\n')
+}
+
+function timeOf(line: Record<string, unknown>): number {
+  if (typeof line.startTimeUnixNano === 'string') return Number(line.startTimeUnixNano) / 1e6
+  return new Date((line.timestamp ?? line['@timestamp'] ?? line.logged_at ?? line.ts) as string | number).getTime()
+}

@@ -1,0 +1,165 @@
+import { readdir } from 'node:fs/promises'
+import { describe, expect, it } from 'vitest'
+import { adapters } from '../../src/credentials/index.ts'
+import type { CredentialTarget } from '../../src/credentials/port.ts'
+import { reinstate, revoke, rotate } from '../../src/credentials/steps.ts'
+import type { Outcome, StepInput } from '../../src/playbook/step.ts'
+import { registrySchema } from '../../src/registry/schema.ts'
+import { testContext } from '../testbed/terminal.ts'
+
+const oauth = { kind: 'oauth', tokenEndpoint: 'https://auth.acme.example/token', clientId: 'crm-mcp' }
+const server = (name: string, credentials: unknown[], more: object = {}) => ({
+  name,
+  version: '1.0.0',
+  status: 'approved',
+  owner: 'crm-team',
+  package: { registryType: 'npm', identifier: '@acme/crm', version: '1.0.0' },
+  deployments: [],
+  credentials,
+  ...more,
+})
+
+function input(servers: unknown[], values: StepInput['with'] = {}): StepInput & { readonly told: string[] } {
+  const parsed = registrySchema.parse({ servers }).servers
+  const told: string[] = []
+  const [own] = parsed
+  if (own === undefined) throw new TypeError('no server')
+  return {
+    told,
+    context: testContext(''),
+    case: { id: 'c', folder: '/c', server: own, servers: parsed } as never,
+    with: values,
+    deployment: undefined,
+    dryRun: false,
+    evidence: {} as never,
+    signal: new AbortController().signal,
+    progress: (text) => told.push(text),
+  }
+}
+
+const seen = (key: string, state: string): Outcome['operations'][number] => ({
+  key,
+  adapter: 'credentials/oauth',
+  state: 'verified',
+  observed: [],
+  residue: [],
+  limits: [],
+  output: { id: key, kind: 'oauth', state, proof: 'probed', sharedWith: [] },
+})
+
+const mixed = [
+  { ...oauth, id: 'ledger' },
+  { id: 'user', kind: 'aws-iam-user', user: 'crm-sync' },
+]
+
+it('knows every adapter in its folder, and loads what it knows', async () => {
+  const files = (await readdir(new URL('../../src/credentials/', import.meta.url))).filter((name) =>
+    name.endsWith('.ts'),
+  )
+  const modules = await Promise.all(
+    files.map(async (name) => ({
+      name,
+      module: await import(new URL(`../../src/credentials/${name}`, import.meta.url).href),
+    })),
+  )
+  const found = modules.filter(({ module }) => 'adapter' in module).map(({ name }) => name.replace(/\.ts$/, ''))
+  expect(Object.keys(adapters).sort()).toEqual(found.sort())
+  for (const load of Object.values(adapters)) expect((await load()).permissions.length).toBeGreaterThan(0)
+})
+
+describe('the operations', () => {
+  it('are one for each credential that has an adapter, with who shares it and where a new one goes', async () => {
+    const of = input([
+      server('io.acme/crm', mixed, { deliverTo: { kind: 'file', path: '/run/next.env' } }),
+      server('io.acme/billing', [{ ...oauth, id: 'mine' }]),
+    ])
+    const [operation, ...rest] = (await rotate.operations?.(of)) ?? []
+    expect(rest).toEqual([])
+    expect(operation).toMatchObject({ key: 'ledger', adapter: 'credentials/oauth', intent: 'rotate' })
+    const target = operation?.target as CredentialTarget
+    expect(target.sharedWith).toEqual(['io.acme/billing'])
+    expect(target.deliverTo).toEqual({ kind: 'file', path: '/run/next.env' })
+    expect(of.told.join()).toMatch(/user \(aws-iam-user\): not rotated/)
+  })
+
+  it('are narrowed by only, and a name that does not exist is wrong input', async () => {
+    expect(await revoke.operations?.(input([server('io.acme/crm', mixed)], { only: ['user'] }))).toEqual([])
+    await expect(revoke.operations?.(input([server('io.acme/crm', mixed)], { only: ['none'] }))).rejects.toMatchObject({
+      code: 'input',
+      hints: ['It has: ledger, user'],
+    })
+  })
+
+  it('deliver where the step says, by an absolute path', async () => {
+    const to = (path: string) => input([server('io.acme/crm', mixed)], { deliverTo: { kind: 'file', path } })
+    const [operation] = (await rotate.operations?.(to('/srv/next.env'))) ?? []
+    expect((operation?.target as CredentialTarget | undefined)?.deliverTo).toEqual({
+      kind: 'file',
+      path: '/srv/next.env',
+    })
+    await expect(rotate.operations?.(to('next.env'))).rejects.toMatchObject({ code: 'input' })
+  })
+
+  it('of reinstating put back what the journal knows', async () => {
+    const operations = (await reinstate.operations?.(input([server('io.acme/crm', mixed)]))) ?? []
+    expect(operations.map(({ undoes }) => undoes)).toEqual([[]])
+  })
+})
+
+describe('the result', () => {
+  it('keeps a kind without an adapter open, as alive, with what to do by hand', async () => {
+    const result = await revoke.result(input([server('io.acme/crm', mixed)]), {
+      operations: [seen('ledger', 'dead')],
+      open: [],
+    })
+    expect(result.output).toEqual({
+      credentials: [
+        { id: 'ledger', kind: 'oauth', state: 'dead', proof: 'probed', sharedWith: [] },
+        {
+          id: 'user',
+          kind: 'aws-iam-user',
+          state: 'alive',
+          proof: expect.stringContaining('nothing was done'),
+          sharedWith: [],
+        },
+      ],
+    })
+    expect(result.state).toBe('partial')
+    expect(result.open?.join()).toMatch(/access keys of user crm-sync/)
+  })
+
+  it('is done and plain when nothing is registered', async () => {
+    const of = input([server('io.acme/crm', [])])
+    expect(await revoke.operations?.(of)).toEqual([])
+    const result = await revoke.result(of, { operations: [], open: [] })
+    expect(result.output).toEqual({ credentials: [] })
+    expect(result.state).toBeUndefined()
+    expect(result.limits?.join()).toMatch(/no credentials of io.acme\/crm/)
+  })
+
+  it('says unknown of what could not be looked at', async () => {
+    const operation = { ...seen('ledger', 'dead'), state: 'failed' as const, output: undefined }
+    const result = await revoke.result(input([server('io.acme/crm', mixed.slice(0, 1))]), {
+      operations: [operation],
+      open: [],
+    })
+    expect(result.output).toMatchObject({ credentials: [{ id: 'ledger', state: 'unknown' }] })
+  })
+
+  it('of reinstating leaves a dead token open', async () => {
+    const of = input([server('io.acme/crm', mixed.slice(0, 1))])
+    expect((await reinstate.result(of, { operations: [seen('ledger', 'dead')], open: [] })).open?.join()).toMatch(
+      /rotate/,
+    )
+    expect((await reinstate.result(of, { operations: [seen('ledger', 'alive')], open: [] })).open).toBeUndefined()
+  })
+})
+
+it('checks the with of a step', () => {
+  expect(revoke.with.safeParse({}).success).toBe(true)
+  expect(revoke.with.safeParse({ only: ['a'] }).success).toBe(true)
+  expect(revoke.with.safeParse({ only: [] }).success).toBe(false)
+  expect(revoke.with.safeParse({ deliverTo: { kind: 'file', path: '/x' } }).success).toBe(false)
+  expect(rotate.with.safeParse({ deliverTo: { kind: 'file', path: '/x' } }).success).toBe(true)
+  expect(rotate.with.safeParse({ deliverTo: { kind: 'mail' } }).success).toBe(false)
+})
