@@ -5,8 +5,18 @@ const inside = `^src/(${capabilities})/`
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
   forbidden: [
-    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
-    { name: 'no-orphans', severity: 'error', from: { orphan: true, pathNot: ['^src/drill/workers/', '^src/commands/', '\\.d\\.ts$'] }, to: {} },
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    {
+      name: 'no-orphans',
+      severity: 'error',
+      from: { orphan: true, pathNot: ['^src/drill/workers/', '^src/commands/', '\\.d\\.ts$'] },
+      to: {},
+    },
     {
       name: 'ports-are-types',
       comment: 'A port imports nothing of ours but types.',
@@ -19,7 +29,9 @@ module.exports = {
       comment: 'Nobody imports an adapter but its index.ts, lazily.',
       severity: 'error',
       from: { path: '^src/', pathNot: ['^src/(containment|credentials|deployment|invocations)/index\\.ts$'] },
-      to: { path: '^src/(containment|deployment)/(local-process|aws-ec2)\\.ts$|^src/credentials/oauth\\.ts$|^src/invocations/files\\.ts$' },
+      to: {
+        path: '^src/(containment|deployment)/(local-process|aws-ec2)\\.ts$|^src/credentials/oauth\\.ts$|^src/invocations/files\\.ts$',
+      },
     },
     {
       name: 'playbook-and-case-know-no-adapter',
@@ -32,7 +44,11 @@ module.exports = {
       comment: "Capabilities share only types of each other's ports, and data through the case.",
       severity: 'error',
       from: { path: inside },
-      to: { path: inside, pathNot: ['^src/$1/', '^src/(provenance|invocations)/index\\.ts$'], dependencyTypesNot: ['type-only'] },
+      to: {
+        path: inside,
+        pathNot: ['^src/$1/', '^src/(provenance|invocations)/index\\.ts$'],
+        dependencyTypesNot: ['type-only'],
+      },
     },
     {
       name: 'commands-hold-no-adapter',

@@ -12,7 +12,7 @@ import type { Ui } from './ui/port.ts'
 import { safe } from './ui/safe-text.ts'
 import { terminal } from './ui/terminal.ts'
 
-export const globalFlags = {
+const globalFlags = {
   config: Flags.string({
     char: 'c',
     description: 'Configuration file.',

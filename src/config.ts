@@ -30,4 +30,4 @@ export type InvocationsConfig =
     }
 
 /** Who wrote a log: what the suspect wrote about itself ranks last. */
-export type Writer = 'gateway' | 'client' | 'server'
+type Writer = 'gateway' | 'client' | 'server'

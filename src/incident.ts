@@ -52,7 +52,7 @@ export interface IncidentOptions {
   readonly columns?: number | undefined
 }
 
-export type Status =
+type Status =
   | 'done'
   | 'residual'
   | 'partial'

@@ -60,7 +60,7 @@ export function readYaml<T>(
 }
 
 /** All mistakes of a file as one error, in the order of their lines. */
-export function yamlError(file: string, text: string, mistakes: readonly Mistake[]): IrError {
+function yamlError(file: string, text: string, mistakes: readonly Mistake[]): IrError {
   const line = lineFinder(text)
   const found = mistakes
     .map((mistake) => ({ ...mistake, line: line(mistake.path) }))

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Evidence } from '../change.ts'
 import { IrError, systemCode } from '../errors.ts'
@@ -125,12 +125,18 @@ function handle(folder: string, journal: FileJournal, lock: Lock): Case {
   }
 }
 
-/** Reads one case without locking it. @throws IrError refused when its journal is damaged */
+/** Reads one case without locking it. @throws IrError refused when its journal is damaged, or has no whole line */
 export async function readCase(folder: string): Promise<StoredCase> {
+  const stored = await readStored(folder)
+  if (stored === undefined) throw damaged(join(folder, journalName), { line: 1, what: 'is missing' })
+  return stored
+}
+
+async function readStored(folder: string): Promise<StoredCase | undefined> {
   const path = join(folder, journalName)
   const reading = readJournal(await readFile(path))
   if (reading.damage !== undefined) throw damaged(path, reading.damage)
-  if (reading.lines.length === 0) throw damaged(path, { line: 1, what: 'is missing' })
+  if (reading.lines.length === 0) return undefined
   const state = fold(reading.lines)
   return { id: state.id, folder, lines: reading.lines, state }
 }
@@ -145,10 +151,10 @@ export async function listCases(
   for (const entry of await readdir(cases, { withFileTypes: true })) {
     const folder = join(cases, entry.name)
     if (!entry.isDirectory() || !existsSync(join(folder, journalName))) continue
-    // A case whose first line was never finished was never opened.
-    if ((await stat(join(folder, journalName))).size === 0) continue
     try {
-      found.push(await readCase(folder))
+      const stored = await readStored(folder)
+      // A case whose first line was never finished was never opened.
+      if (stored !== undefined) found.push(stored)
     } catch (error) {
       if (!(error instanceof IrError)) throw error
       broken.push({ folder, error })

@@ -37,7 +37,7 @@ export interface Reading {
 }
 
 /** SHA-256 (hex) over the RFC 8785 form of the line without its own hash. */
-export function hashLine(line: Omit<Line, 'hash'>): string {
+function hashLine(line: Omit<Line, 'hash'>): string {
   const { hash: _, ...rest } = line as Line
   const canonical = canonicalize(rest)
   if (canonical === undefined) throw new TypeError('a journal line must be JSON')

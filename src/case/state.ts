@@ -23,7 +23,7 @@ export interface CaseState {
   readonly notes: readonly Events['note'][]
 }
 
-export interface StepHistory {
+interface StepHistory {
   readonly id: string
   readonly use: string
   /** Oldest first. Only the last can be unfinished. */
@@ -213,6 +213,7 @@ export function standing(lines: readonly Line[], use: string): readonly Standing
   const planned = new Map<string, Omit<StandingChange, 'receipt'>>()
   const undoes = new Map<string, string>()
   const uses = new Map<string, string>()
+  const replacing = use === 'network.isolate' ? 'deployment.redeploy' : undefined
   for (const line of lines) {
     const step = line.step ?? ''
     if (line.kind === 'step.started') uses.set(step, line.data.use)
@@ -223,6 +224,12 @@ export function standing(lines: readonly Line[], use: string): readonly Standing
           const original = operation.undoes?.[change.id]
           if (original !== undefined) undoes.set(change.id, original)
         }
+      }
+    }
+    if (line.kind === 'step.finished' && line.data.use === replacing && isDone(line.data.state)) {
+      // A rebuilt server took the place of the isolated one, which never runs again: there is nothing to put back.
+      for (const [id, { operation }] of found) {
+        if (line.data.only === undefined || line.data.only === operation.key) found.delete(id)
       }
     }
     if (line.kind === 'change.applied') {

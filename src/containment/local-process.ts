@@ -4,15 +4,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ActionCall, Call, Change, Json, JsonObject, Observation, Problem, Receipt, Verdict } from '../change.ts'
 import { IrError, systemCode } from '../errors.ts'
 import { answersMcp, type Probe } from '../mcp/probe.ts'
+import { capture } from '../processes/capture.ts'
+import { describe, type Found, find, holdersOf, localAddress, looker } from '../processes/find.ts'
+import type { Process, ProcessId } from '../processes/proc.ts'
+import * as proc from '../processes/proc.ts'
+import { redactCommand } from '../processes/redact.ts'
+import { relatedOrphans, supervisorOf, treeOf, untouchable } from '../processes/tree.ts'
 import type { DeploymentOf } from '../registry/port.ts'
 import { safe } from '../ui/safe-text.ts'
 import type { Containment, ContainmentTarget, Discovered } from './port.ts'
-import { capture } from './processes/capture.ts'
-import { describe, type Found, find, holdersOf, localAddress, looker } from './processes/find.ts'
-import type { Process, ProcessId } from './processes/proc.ts'
-import * as proc from './processes/proc.ts'
-import { redactCommand } from './processes/redact.ts'
-import { relatedOrphans, supervisorOf, treeOf, untouchable } from './processes/tree.ts'
 
 /**
  * A server that runs as processes of this machine. It is cut off by stopping (SIGSTOP) every process of its tree, which
@@ -128,12 +128,15 @@ export const localProcess: Containment<Local> = {
           after: [],
           params: params as unknown as Json,
           undo: { bootId: params.bootId, processes: running } as unknown as Json,
-          breaks: breaks(
-            root,
-            tree.map(({ process }) => process),
-            target.deployment,
-            ports,
-          ),
+          breaks: [
+            ...(target.consumers ?? []).map((consumer) => `${consumer} loses its tools`),
+            ...breaks(
+              root,
+              tree.map(({ process }) => process),
+              target.deployment,
+              ports,
+            ),
+          ],
           command: `kill -STOP ${running.map(({ pid }) => pid).join(' ')}`,
           facts: {
             host: hostname(),

@@ -5,6 +5,8 @@ export interface ContainmentTarget<D extends Deployment = Deployment> {
   /** Registry name of the server. */
   readonly server: string
   readonly owner: string
+  /** Agents and teams that work with the server: cutting it off breaks them. */
+  readonly consumers?: readonly string[]
   readonly deployment: D
 }
 

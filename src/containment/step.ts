@@ -6,7 +6,7 @@ import { containment } from './index.ts'
 import type { ContainmentIntent, ContainmentTarget } from './port.ts'
 
 /** `result.output` of both steps. */
-export interface Contained {
+interface Contained {
   readonly deployments: readonly {
     readonly id: string
     readonly kind: string
@@ -62,7 +62,8 @@ function operations({ case: { server }, deployment }: StepInput, intent: Contain
         },
       )
     }
-    const target: ContainmentTarget = { server: server.name, owner: server.owner, deployment: one }
+    const { name, owner, consumers } = server
+    const target: ContainmentTarget = { server: name, owner, consumers, deployment: one }
     return { key: one.id, adapter: `containment/${one.kind}`, intent, target, load }
   })
 }

@@ -3,8 +3,8 @@ import { closeSync, openSync } from 'node:fs'
 import { access, constants, open, rename, rm, writeFile } from 'node:fs/promises'
 import { basename, delimiter, dirname, isAbsolute, join, resolve, sep } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import * as proc from '../containment/processes/proc.ts'
 import { IrError, systemCode } from '../errors.ts'
+import * as proc from '../processes/proc.ts'
 
 /** The process of a server that we started: how it is started, found again and ended. */
 

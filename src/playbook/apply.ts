@@ -142,6 +142,11 @@ async function perform(task: Task, context: ApplyContext): Promise<string | unde
       orInterrupted(error)
       if (error instanceof IrError && !error.ambiguous) return fail(error)
       last = error
+      // A bug of ours is not tried again; whether the change happened is still asked.
+      if (!(error instanceof IrError)) {
+        tried = tries - 1
+        continue
+      }
       await sleep(250 * 2 ** tried, undefined, { signal }).catch(orInterrupted)
     }
   }

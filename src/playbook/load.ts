@@ -38,7 +38,7 @@ const stepSchema = z.strictObject({
     ),
 })
 
-export const playbookSchema = z.strictObject({
+const playbookSchema = z.strictObject({
   $schema: z.string().optional(),
   name: z.string().regex(/^[a-z][a-z0-9-]*$/, 'must be lower-case letters, digits and hyphens'),
   summary: z.string().min(1),
@@ -47,6 +47,11 @@ export const playbookSchema = z.strictObject({
 
 export type Playbook = z.infer<typeof playbookSchema>
 export type PlaybookStep = Playbook['steps'][number]
+
+/** JSON Schema of a playbook, for editors: playbooks/schema.json. */
+export function playbookJsonSchema(): object {
+  return z.toJSONSchema(playbookSchema, { target: 'draft-2020-12' })
+}
 
 /**
  * Reads a playbook and checks all that can be known before it runs.

@@ -64,6 +64,7 @@ async function forest(...options: string[]): Promise<Forest> {
     await rm(folder, { recursive: true, force: true })
   }
   const expected = ['root', 'child', 'detached', 'left-behind', 'forker', 'forked', ...options]
+  if (options.includes('leaver')) expected.push('left')
   const beats = (): Record<string, number> =>
     Object.fromEntries(expected.map((role) => [role, size(join(folder, `beat-${role}`))]))
   await until(() => Object.values(beats()).every((bytes) => bytes > 0) && size(join(folder, 'ready')) > 0)

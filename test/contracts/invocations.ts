@@ -12,7 +12,7 @@ export interface LogFactory {
 }
 
 /** One call, as a person would write it down; `undefined` where the log does not say. */
-export interface Told {
+interface Told {
   readonly id?: string | undefined
   readonly time: string
   readonly server: string
@@ -28,7 +28,7 @@ export interface Told {
 }
 
 /** Every format under contract, with the same call written in it. */
-export const writers: Readonly<Record<string, { format: Format; write: (told: Told) => object }>> = {
+const writers: Readonly<Record<string, { format: Format; write: (told: Told) => object }>> = {
   'otel, flat': {
     format: 'otel',
     write: (told) => ({
@@ -149,7 +149,7 @@ const hostile = [
   `null`,
 ]
 
-const servers = ['io.acme/crm', 'crm-mcp', 'io.acme/billing', `io.acme/crm' OR '1'='1`, 'IO.ACME/CRM', 'io.acme/crm%']
+const others = ['io.acme/billing', `io.acme/crm' OR '1'='1`, 'IO.ACME/CRM', 'io.acme/crm%']
 const start = Date.parse('2026-11-20T00:00:00Z')
 const window: Window = { since: '2026-11-20T06:00:00.000Z', until: '2026-11-21T00:00:00.000Z' }
 const names = ['io.acme/crm', 'crm-mcp']
@@ -172,7 +172,10 @@ const response = fc.oneof(
 
 const told: fc.Arbitrary<Told> = fc.record({
   time: fc.nat(30 * 3600).map((second) => new Date(start + second * 1000).toISOString()),
-  server: fc.constantFrom(...servers),
+  server: fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom(...names) },
+    { weight: 1, arbitrary: fc.constantFrom(...others) },
+  ),
   tool: text,
   agent: maybe(text),
   user: maybe(text),
@@ -184,7 +187,7 @@ const told: fc.Arbitrary<Told> = fc.record({
   durationMs: maybe(fc.nat(5000)),
 })
 
-const log = fc.array(told, { maxLength: 40 }).chain((records) =>
+const log = fc.array(told, { maxLength: 60, size: 'max' }).chain((records) =>
   fc.record({
     records: fc.constant(records.map((record, index): Told => ({ ...record, id: `id-${index}` }))),
     copies: fc.array(fc.nat(Math.max(0, records.length - 1)), { maxLength: records.length === 0 ? 0 : 10 }),
@@ -192,7 +195,7 @@ const log = fc.array(told, { maxLength: 40 }).chain((records) =>
 )
 
 /** What a review must say, in the slowest and plainest way. */
-export function expected(records: readonly Told[]) {
+function expected(records: readonly Told[]) {
   const mine = records.filter(
     ({ server, time }) => names.includes(server) && time >= window.since && time < window.until,
   )

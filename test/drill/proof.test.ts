@@ -27,7 +27,6 @@ function report(use: string, state: StepReport['state'] = 'done'): StepReport {
     residue: [],
     limits: [],
     warnings: [],
-    tookMs: 0,
   }
 }
 

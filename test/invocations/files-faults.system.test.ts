@@ -164,6 +164,21 @@ describe('lines that cannot be read', () => {
     })
   })
 
+  it('reads many lines of hundreds of kilobytes, which a query cannot hold at once', async () => {
+    const text = 'y'.repeat(400_000)
+    const long = Array.from({ length: 160 }, () => line({ 'gen_ai.tool.call.result': { rows: [{ text }] } }))
+    const path = await put('log.ndjson', line(), ...long, 'half of a line that is long enough for it '.repeat(200))
+    await reading(path, async ({ review, unread, raw }) => {
+      expect(review.records).toBe(161)
+      expect(review.tools[0]?.rows).toBe(162)
+      expect(review.tools[0]?.bytes).toBe(
+        '{"rows":[1,2]}'.length + 160 * (text.length + '{"rows":[{"text":""}]}'.length),
+      )
+      expect(unread).toEqual([])
+      expect(await linesOf(raw)).toHaveLength(161)
+    })
+  })
+
   it('takes lines that are JSON but nothing of the format for other lines', async () => {
     const deep = `${'['.repeat(5000)}${']'.repeat(5000)}`
     const odd = [

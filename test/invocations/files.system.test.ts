@@ -1,17 +1,24 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openInvocations } from '../../src/invocations/index.ts'
+import { filesInvocations } from '../../src/invocations/files.ts'
 import { invocationsContract } from '../contracts/invocations.ts'
 
-invocationsContract({
-  name: 'files',
-  runs: 12,
-  async open(records, format) {
-    const folder = await mkdtemp(join(tmpdir(), 'mcp-ir-test-'))
-    const path = join(folder, 'log.ndjson')
-    await writeFile(path, records.map((record) => `${JSON.stringify(record)}\n`).join(''))
-    const log = await openInvocations({ kind: 'files', path, format }, () => new Date('2026-11-26T00:00:00Z'))
-    return { log, close: () => rm(folder, { recursive: true, force: true }) }
-  },
-})
+// The same records once by DuckDB, once line by line as if each were too long for it, and once half and half.
+for (const [name, runs, usualLine] of [
+  ['files', 10, undefined],
+  ['files, long lines', 6, 1],
+  ['files, some long lines', 6, 330],
+] as const) {
+  invocationsContract({
+    name,
+    runs,
+    async open(records, format) {
+      const folder = await mkdtemp(join(tmpdir(), 'mcp-ir-test-'))
+      const path = join(folder, 'log.ndjson')
+      await writeFile(path, records.map((record) => `${JSON.stringify(record)}\n`).join(''))
+      const log = filesInvocations({ kind: 'files', path, format }, () => new Date('2026-11-26T00:00:00Z'), usualLine)
+      return { log, close: () => rm(folder, { recursive: true, force: true }) }
+    },
+  })
+}

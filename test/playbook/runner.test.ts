@@ -1,3 +1,6 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { type Case, checkCase, createCase, openCase } from '../../src/case/case.ts'
@@ -6,7 +9,7 @@ import type { Action, Adapter, Change } from '../../src/change.ts'
 import { IrError } from '../../src/errors.ts'
 import { type Presenter, runStep, type StepOptions } from '../../src/playbook/runner.ts'
 import type { CaseView, StepKind } from '../../src/playbook/step.ts'
-import { clock, opened, quickFolder, server } from '../testbed/cases.ts'
+import { clock, opened, server } from '../testbed/cases.ts'
 import { testContext } from '../testbed/terminal.ts'
 
 /** A world of named switches, and how often each was thrown. */
@@ -126,7 +129,8 @@ const view = {
   output: async () => undefined,
 } satisfies CaseView
 
-const newCase = (): Case => createCase(quickFolder(), opened(), { ...clock(), takeOver: false })
+const newCase = (): Case =>
+  createCase(mkdtempSync(join(tmpdir(), 'mcp-ir-runner-')), opened(), { ...clock(), takeOver: false })
 const run = (incident: Case, kind: StepKind, over: Partial<StepOptions> = {}, context = testContext('')) =>
   runStep(kind, { ...options, ...over }, incident, view, context, silent)
 

@@ -1,6 +1,3 @@
-import { existsSync, mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import type { Events } from '../../src/case/events.ts'
 import type { Server } from '../../src/registry/port.ts'
 
@@ -43,9 +40,4 @@ export function opened(over: Partial<Events['case.opened']> = {}): Events['case.
     clocks: [],
     ...over,
   }
-}
-
-/** A folder for a test that syncs thousands of times: in memory where the system has such a place. */
-export function quickFolder(): string {
-  return mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'mcp-ir-'))
 }

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
  * A small real authorization server on loopback: client credentials grant, revocation (RFC 7009), introspection (RFC 7662), and a
  * downstream that demands a live token. It counts what it issues and is told to misbehave per endpoint.
  */
-export type Endpoint = 'token' | 'revoke' | 'introspect' | 'me'
+type Endpoint = 'token' | 'revoke' | 'introspect' | 'me'
 
 export type Fault =
   | { readonly kind: 'status'; readonly status: number; readonly retryAfter?: string }

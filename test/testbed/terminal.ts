@@ -3,7 +3,7 @@ import { IrError } from '../../src/errors.ts'
 import type { Prompts, Ui } from '../../src/ui/port.ts'
 
 /** A terminal that nobody sits at; what is said is kept. Answers can be given, in order, to make it interactive. */
-export function testUi(answers?: unknown[]): Ui & { readonly said: string[] } {
+function testUi(answers?: unknown[]): Ui & { readonly said: string[] } {
   const said: string[] = []
   const next = async (question: string): Promise<never> => {
     if (answers === undefined) throw new IrError('consent', `asked without a terminal: ${question}`)

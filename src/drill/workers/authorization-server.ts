@@ -47,6 +47,11 @@ worker(async ({ clients }: AuthorizationServerSettings) => {
       const { client: client_id, scope, iat, exp } = issued
       return json(response, 200, { active: true, token_type: 'Bearer', client_id, sub: client_id, scope, iat, exp })
     }
+    if (url.pathname === '/live') {
+      // Not of any standard: how many tokens of this client live, so that nothing issued can hide.
+      const own = [...tokens.values()].filter((one) => one.client === client && one.exp > now)
+      return json(response, 200, { live: own.length })
+    }
     return json(response, 404, { error: 'not_found' })
   })
   return { origin }

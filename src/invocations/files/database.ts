@@ -4,12 +4,9 @@ import { join } from 'node:path'
 import type { DuckDBConnection, DuckDBInstance, DuckDBValue } from '@duckdb/node-api'
 import { IrError } from '../../errors.ts'
 import { macros } from './extract.ts'
-import { literal } from './sql.ts'
 
 /** Whatever the log holds, DuckDB stays below this and goes to the disk for more. */
 const memory = '512MB'
-/** For logs with lines of tens of megabytes, one at a time: to write a string as JSON, DuckDB reserves six times its length. */
-const moreMemory = '3GB'
 
 export type Parameters = Readonly<Record<string, string | bigint | number | readonly string[]>>
 export type Row = Readonly<Record<string, string | number | boolean | null>>
@@ -61,10 +58,9 @@ export class Database {
     await this.#connection.run(sql, this.#values(sql, parameters), this.#types(sql, parameters))
   }
 
-  /** From here on very long lines may come. */
-  async makeRoom(): Promise<void> {
+  /** From here on one query uses one thread, and so holds less at once. */
+  async slowDown(): Promise<void> {
     await this.run('SET threads = 1')
-    await this.run(`SET memory_limit = ${literal(moreMemory)}`)
   }
 
   /** All rows of a small result; whole numbers as numbers. */
@@ -91,16 +87,25 @@ export class Database {
     }
   }
 
-  /** Adds rows of whole numbers to a table, on a connection of its own: the caller may be in the middle of a result. */
-  async append(table: string, fill: (add: (row: readonly bigint[]) => void) => Promise<void>): Promise<void> {
+  /** Adds rows to a table, on a connection of its own: the caller may be in the middle of a result. */
+  async append<T>(
+    table: string,
+    fill: (add: (row: readonly (bigint | string | boolean | undefined)[]) => void) => Promise<T>,
+  ): Promise<T> {
     const connection = await this.#instance.connect()
     try {
       const appender = await connection.createAppender(table)
-      await fill((row) => {
-        for (const value of row) appender.appendBigInt(value)
+      const result = await fill((row) => {
+        for (const value of row) {
+          if (value === undefined) appender.appendNull()
+          else if (typeof value === 'bigint') appender.appendBigInt(value)
+          else if (typeof value === 'boolean') appender.appendBoolean(value)
+          else appender.appendVarchar(value)
+        }
         appender.endRow()
       })
       appender.closeSync()
+      return result
     } finally {
       connection.closeSync()
     }

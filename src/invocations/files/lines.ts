@@ -116,3 +116,13 @@ export function isJson(bytes: Buffer): boolean {
     return false
   }
 }
+
+/** DuckDB gives a line without the white space around it. */
+export function trimmed(bytes: Buffer): Buffer {
+  const isSpace = (byte: number | undefined) => byte === 0x20 || (byte !== undefined && byte >= 0x09 && byte <= 0x0d)
+  let start = 0
+  let end = bytes.length
+  while (start < end && isSpace(bytes[start])) start += 1
+  while (end > start && isSpace(bytes[end - 1])) end -= 1
+  return bytes.subarray(start, end)
+}

@@ -65,7 +65,10 @@ export async function look(
   const path = join(folder, `${index}.ndjson.gz`)
   await symlink(resolve(file), path)
   const source = { index, file, path, gzip: true, halfLine: whole?.halfLine ?? false, damaged: whole === undefined }
-  return whole === undefined ? (await readable(source, folder, longest, signal)).source : source
+  if (whole !== undefined) return source
+  const copied = join(folder, `${index}-copy.ndjson`)
+  const { halfLine } = await copy(untilDamage(source, signal), Number.POSITIVE_INFINITY, copied)
+  return { ...source, path: copied, gzip: false, halfLine }
 }
 
 /** Unpacks to nowhere; undefined when the packing is damaged. */
@@ -96,22 +99,44 @@ function isHalf(line: Line | undefined): boolean {
   return line !== undefined && !line.ended && line.bytes !== undefined && !isJson(line.bytes)
 }
 
-/** The same as a plain copy, without the lines that are too long to be read and without what comes after a damage. */
-export async function readable(
+/** The parts of a file with lines that are too long for a query. */
+export interface Split {
+  /** All other lines, as a plain file. */
+  readonly short: Source
+  /** Where the long lines are, each again at its place. */
+  readonly longPath: string
+  /** Lines that are longer than can be read at all. */
+  readonly tooLong: number
+}
+
+/** Parts a file by the length of its lines. `onLong` gets the long ones in order and says as what to keep them. */
+export async function split(
   source: Source,
   folder: string,
-  longest: number,
+  bounds: { readonly usual: number; readonly longest: number },
+  onLong: (line: Buffer) => Uint8Array,
   signal: AbortSignal,
-): Promise<{ source: Source; tooLong: number }> {
-  const path = join(folder, `${source.index}-copy.ndjson`)
-  const { tooLong, halfLine } = await copy(untilDamage(source, signal), longest, path)
-  return { source: { ...source, path, gzip: false, halfLine }, tooLong }
+): Promise<Split> {
+  const longPath = join(folder, `${source.index}-long.ndjson`)
+  const long = await open(longPath, 'wx', 0o600)
+  try {
+    const path = join(folder, `${source.index}-short.ndjson`)
+    const { tooLong, halfLine } = await copy(untilDamage(source, signal), bounds.longest, path, async (line) => {
+      if (line.length <= bounds.usual) return false
+      await long.writev([onLong(line), Buffer.from('\n')])
+      return true
+    })
+    return { short: { ...source, path, gzip: false, halfLine }, longPath, tooLong }
+  } finally {
+    await long.close()
+  }
 }
 
 async function copy(
   bytes: AsyncIterable<Buffer>,
   longest: number,
   to: string,
+  takes: (line: Buffer) => Promise<boolean> = async () => false,
 ): Promise<{ tooLong: number; halfLine: boolean }> {
   let tooLong = 0
   let last: Line | undefined
@@ -121,11 +146,11 @@ async function copy(
         for (const line of lines) {
           last = line
           if (line.bytes === undefined) tooLong += 1
-          else yield Buffer.concat([line.bytes, Buffer.from('\n')])
+          else if (!(await takes(line.bytes))) yield Buffer.concat([line.bytes, Buffer.from('\n')])
         }
       }
     },
-    createWriteStream(to, { mode: 0o600 }),
+    createWriteStream(to, { flags: 'wx', mode: 0o600 }),
   )
   return { tooLong, halfLine: isHalf(last) }
 }
@@ -150,7 +175,7 @@ export async function repairs(
         }
       }
     },
-    createWriteStream(path, { mode: 0o600 }),
+    createWriteStream(path, { flags: 'wx', mode: 0o600 }),
   )
   return count === 0 ? undefined : { path, count }
 }

@@ -1,8 +1,8 @@
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { IrError } from '../../errors.ts'
 import type { Database } from './database.ts'
-import { bytesOf, linesOf } from './lines.ts'
+import { bytesOf, linesOf, trimmed } from './lines.ts'
 import type { Source } from './sources.ts'
 
 const piece = 1 << 20
@@ -17,8 +17,11 @@ export async function* rawLines(
   longest: number,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const spool = await open(join(database.folder, 'lines.spool'), 'w+', 0o600)
+  const path = join(database.folder, 'lines.spool')
+  const spool = await open(path, 'wx+', 0o600)
   try {
+    // Nameless from here on: what it holds may be secret, and must not outlive a process that is killed.
+    await unlink(path)
     await database.run('CREATE OR REPLACE TABLE spool (file BIGINT, n BIGINT, start BIGINT, size BIGINT)')
     const missing = await fill(database, spool, sources, longest, signal)
     if (missing > 0) {
@@ -87,16 +90,6 @@ async function* wantedLines(database: Database, file: number): AsyncGenerator<Wa
     for (let row = 0; row < n.length; row += 1) yield { n: Number(n[row]), size: Number(size[row]) }
   }
   return undefined
-}
-
-/** DuckDB gives a line without the white space around it. */
-function trimmed(bytes: Buffer): Buffer {
-  const isSpace = (byte: number | undefined) => byte === 0x20 || (byte !== undefined && byte >= 0x09 && byte <= 0x0d)
-  let start = 0
-  let end = bytes.length
-  while (start < end && isSpace(bytes[start])) start += 1
-  while (end > start && isSpace(bytes[end - 1])) end -= 1
-  return bytes.subarray(start, end)
 }
 
 async function* inOrder(database: Database, spool: FileHandle, signal: AbortSignal): AsyncGenerator<Uint8Array> {

@@ -23,7 +23,7 @@ function pointOf(bytes) {
   const point =
     DIE_BY === 'kind'
       ? line.kind
-      : [line.kind, line.step, line.data.id, line.data.use, line.data.attempt, line.data.name].filter(Boolean).join(' ')
+      : [line.kind, line.step, line.data.id, line.data.use, line.data.name].filter(Boolean).join(' ')
   return readFileSync(DIE_AT, 'utf8').split('\n').includes(point) ? undefined : point
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { Process } from '../../src/containment/processes/proc.ts'
+import type { Process } from '../../src/processes/proc.ts'
 import {
   type Look,
   relatedOrphans,
@@ -8,7 +8,7 @@ import {
   treeOf,
   unitOf,
   untouchable,
-} from '../../src/containment/processes/tree.ts'
+} from '../../src/processes/tree.ts'
 
 const one = (pid: number, ppid: number, more: Partial<Process> = {}): Process => ({
   pid,

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import * as proc from '../../src/containment/processes/proc.ts'
+import * as proc from '../../src/processes/proc.ts'
 
 const stat = (name: string): string =>
   `4711 (${name}) S 1 4700 4600 0 -1 4194560 1 2 3 4 70 30 0 0 20 0 11 0 123456 1 2 18446744073709551615 1 1 0 0 0`

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { matches } from '../../src/containment/processes/glob.ts'
+import { matches } from '../../src/processes/glob.ts'
 
 describe('command patterns', () => {
   it.each([

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { endianness } from 'node:os'
-import { IrError, systemCode } from '../../errors.ts'
+import { IrError, systemCode } from '../errors.ts'
 
 /**
  * Linux /proc, read and parsed; see proc(5). Reads are synchronous on purpose: one look at the process table must be as
@@ -202,7 +202,7 @@ export function mappedFiles(pid: number): string[] {
   return [...new Set(all.flatMap((line) => /^(?:\S+\s+){5}(\/.*)$/.exec(line)?.[1] ?? []))]
 }
 
-export interface Endpoint {
+interface Endpoint {
   readonly address: string
   readonly port: number
 }

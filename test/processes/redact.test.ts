@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { redactCommand } from '../../src/containment/processes/redact.ts'
+import { redactCommand } from '../../src/processes/redact.ts'
 
 const secret = 'c4naryS3cret'
 

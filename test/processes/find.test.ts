@@ -5,7 +5,7 @@ import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type Found, find } from '../../src/containment/processes/find.ts'
+import { type Found, find } from '../../src/processes/find.ts'
 
 describe('finding the process that a registry entry means', () => {
   let folder: string

@@ -1,0 +1,124 @@
+import type { CallerUse, Follower, Reviewed } from '../port.ts'
+import type { Database, Parameters, Row } from './database.ts'
+
+/** Lists of tools and callers are cut here: a suspect can make up any number of names. */
+const longestList = 10_000
+
+export interface Limits {
+  readonly since: bigint
+  readonly until: bigint
+  /** Records after this are from the future. */
+  readonly ahead: bigint
+}
+
+export interface Facts {
+  /** This server's calls in the window, with duplicates and without. */
+  readonly seen: number
+  readonly records: number
+  readonly first: string | undefined
+  readonly last: string | undefined
+  /** Lines of any server. */
+  readonly linesInWindow: number
+}
+
+export const inWindow = 't >= $since AND t < $until'
+
+export async function summarise(database: Database, limits: Limits): Promise<Facts> {
+  // Of copies with the same identity the first one stays.
+  await database.run(
+    `CREATE TABLE kept AS SELECT * FROM lines WHERE is_call AND mine AND ${inWindow}
+     QUALIFY row_number() OVER (PARTITION BY key ORDER BY t, file, n) = 1`,
+    parameters(limits),
+  )
+  const [all] = await database.rows(
+    `SELECT count(*) AS lines, count_if(is_call AND mine) AS seen FROM lines WHERE ${inWindow}`,
+    parameters(limits),
+  )
+  const [kept] = await database.rows('SELECT count(*) AS records, min(t) AS first, max(t) AS last FROM kept')
+  return {
+    seen: whole(all?.seen),
+    records: whole(kept?.records),
+    first: instant(kept?.first),
+    last: instant(kept?.last),
+    linesInWindow: whole(all?.lines),
+  }
+}
+
+export interface Uses {
+  readonly list: readonly (Omit<CallerUse, 'caller'> & { readonly name: string })[]
+  /** How many more there are that the list leaves out. */
+  readonly more: number
+}
+
+export async function uses(database: Database, by: 'tool' | 'caller'): Promise<Uses> {
+  const rows = await database.rows(
+    `SELECT ${by} AS name, count(*) AS calls, count_if(failed) AS failed, sum(rows) AS rows, sum(bytes) AS bytes, sum(sent) AS sent,
+       min(t) AS first, max(t) AS last
+     FROM kept GROUP BY ${by} ORDER BY calls DESC, name LIMIT ${longestList}`,
+  )
+  const [total] = await database.rows(`SELECT count(DISTINCT ${by}) AS names FROM kept`)
+  return {
+    list: rows.map((row) => ({
+      name: String(row.name),
+      calls: whole(row.calls),
+      failed: whole(row.failed),
+      ...sum('rows', row),
+      ...sum('bytes', row),
+      ...sum('sent', row),
+      first: instant(row.first) ?? '',
+      last: instant(row.last) ?? '',
+    })),
+    more: whole(total?.names) - rows.length,
+  }
+}
+
+function sum(key: 'rows' | 'bytes' | 'sent', row: Row): { [K in typeof key]?: number } {
+  return row[key] === null || row[key] === undefined ? {} : { [key]: Number(row[key]) }
+}
+
+export function cut(what: string, { more }: Uses): string[] {
+  return more > 0 ? [`${count(more)} more ${what} with fewer calls are counted but not listed.`] : []
+}
+
+export async function followers(database: Database, limit: number): ReturnType<Reviewed['followers']> {
+  const joined = (by: 'session' | 'trace') => `
+    SELECT l.id, l.t, l.server, l.tool, l.key, '${by}' AS how, p.after FROM lines l
+    JOIN (SELECT ${by}, min(ends) AS ends, arg_min(id, ends) AS after FROM kept WHERE ${by} IS NOT NULL GROUP BY ${by}) p USING (${by})
+    WHERE l.is_call AND NOT l.mine AND l.server IS NOT NULL AND l.t >= p.ends`
+  await database.run(
+    `CREATE OR REPLACE TABLE followers AS SELECT * FROM (${joined('session')} UNION ALL ${joined('trace')})
+     QUALIFY row_number() OVER (PARTITION BY key ORDER BY how, t) = 1`,
+  )
+  const [all] = await database.rows('SELECT count(*) AS total FROM followers')
+  const rows = await database.rows('SELECT * FROM followers ORDER BY t, id LIMIT $limit', { limit: BigInt(limit) })
+  return {
+    total: whole(all?.total),
+    calls: rows.map(
+      (row): Follower => ({
+        id: String(row.id),
+        time: instant(row.t) ?? '',
+        server: String(row.server),
+        tool: String(row.tool),
+        by: row.how === 'session' ? 'session' : 'trace',
+        after: String(row.after),
+      }),
+    ),
+  }
+}
+
+export function parameters(limits: Limits): Parameters {
+  return { since: limits.since, until: limits.until, ahead: limits.ahead }
+}
+
+/** RFC 3339 with milliseconds, from microseconds. */
+export function instant(value: Row[string] | undefined): string | undefined {
+  return typeof value === 'number' ? new Date(Math.floor(value / 1000)).toISOString() : undefined
+}
+
+export function whole(value: Row[string] | undefined): number {
+  return typeof value === 'number' ? value : 0
+}
+
+export function count(n: number): string {
+  return n.toLocaleString('en-US')
+}

@@ -1,0 +1,114 @@
+import type { InvocationsConfig } from '../../config.ts'
+import { fields, type LogFormat } from '../formats/format.ts'
+import type { Window } from '../port.ts'
+import { count, type Facts, instant, inWindow, type Limits, parameters, whole } from './counts.ts'
+import type { Database, Row } from './database.ts'
+
+/** A silence of all servers in the log that is this long is told. */
+const silence = 24 * 3_600_000
+
+export interface Reading {
+  readonly config: InvocationsConfig
+  readonly format: LogFormat
+  readonly window: Window
+}
+
+/** What the log did not show, in plain words. */
+export async function gapsOf(database: Database, facts: Facts, limits: Limits, reading: Reading): Promise<string[]> {
+  const { config, format, window } = reading
+  const [all = {}] = await database.rows(
+    `SELECT min(t) AS first, max(t) AS last,
+       count_if(is_call AND mine AND t IS NULL) AS timeless,
+       count_if(is_call AND mine AND t > $ahead) AS future,
+       count_if(is_call AND NOT mine AND server IS NULL AND ${inWindow}) AS nameless,
+       count_if(NOT is_call AND mine AND ${inWindow}) AS others
+     FROM lines`,
+    parameters(limits),
+  )
+  const [kept = {}] = await database.rows(
+    `SELECT count_if(NOT has_params) AS bare, count_if(bytes IS NULL) AS sizeless, count_if(failed IS NULL) AS undecided,
+       count_if(caller = 'unknown') AS anonymous FROM kept`,
+  )
+  const [copies = {}] = await database.rows(
+    `SELECT count(*) AS differing FROM (
+       SELECT key FROM lines WHERE is_call AND mine AND ${inWindow} GROUP BY key
+       HAVING count(*) > 1 AND count(DISTINCT hash(t, tool, caller, failed, rows, bytes, sent)) > 1)`,
+    parameters(limits),
+  )
+  const gaps: string[] = []
+  const say = (value: Row[string] | undefined, text: (n: string) => string) => {
+    if (whole(value) > 0) gaps.push(text(count(whole(value))))
+  }
+  const of = `of ${count(facts.records)} records`
+
+  if (facts.linesInWindow === 0) {
+    gaps.push(
+      `The log holds no line at all between ${window.since} and ${window.until}: it shows nothing, which is not the same as that nothing happened.`,
+    )
+  } else {
+    const first = instant(all.first)
+    if (first !== undefined && first > window.since)
+      gaps.push(
+        `The log begins at ${first}, after the start of the window (${window.since}): what came before was not seen.`,
+      )
+    gaps.push(...(await silences(database, limits)))
+    if (facts.records === 0)
+      gaps.push(
+        'The log holds lines of the window, but no call of this server: compare its name and aliases in the registry with those in the log.',
+      )
+  }
+  if (config.writer === 'server')
+    gaps.push('The log was written by the suspect server itself: it may have left out or made up anything.')
+  if (format.fields.server === undefined)
+    gaps.push('The log names no servers: every call in it was taken for one of this server.')
+  say(all.timeless, (n) => `Not counted, for want of a time that can be read: ${n} calls of this server.`)
+  say(all.future, (n) => `In the future, so that some clock is wrong: ${n} calls of this server.`)
+  say(all.nameless, (n) => `Not counted, because they do not say which server they went to: ${n} calls in the window.`)
+  say(
+    all.others,
+    (n) =>
+      `Not counted, because they are no tool calls (resources, prompts, lists …): ${n} other lines of this server in the window.`,
+  )
+  say(facts.seen - facts.records, (n) => `Counted once though they were there more than once: ${n} copies.`)
+  say(
+    copies.differing,
+    (n) =>
+      `Of copies with the same id that differ from each other the first was kept: ${n} ids. An id that is used twice can hide a call.`,
+  )
+  say(kept.bare, (n) => `Without parameters, so that it cannot be told what was sent to the server: ${n} ${of}.`)
+  say(
+    kept.sizeless,
+    (n) => `Without a response or its size, so that it cannot be told how much they gave away: ${n} ${of}.`,
+  )
+  say(kept.undecided, (n) => `Without a word on whether the call succeeded: ${n} ${of}.`)
+  say(kept.anonymous, (n) => `Without a word on who called: ${n} ${of}.`)
+  const lacking = fields.filter(
+    (field) =>
+      format.fields[field] === undefined &&
+      !derived.has(field) &&
+      !(field === 'outcome' && format.failures !== undefined),
+  )
+  if (lacking.length > 0) gaps.push(`The format ${format.name} does not carry: ${lacking.join(', ')}.`)
+  return [...gaps, ...(format.notes ?? [])]
+}
+
+/** Counted from the response where the log does not say them. */
+const derived = new Set<string>(['rows', 'bytes', 'id', 'server'])
+
+/** Spans of the window, between its first line and its end, in which nothing of any server was logged; the five longest. */
+async function silences(database: Database, limits: Limits): Promise<string[]> {
+  const rows = await database.rows(
+    `SELECT quiet_from, quiet_to FROM (
+       SELECT t AS quiet_from, lead(t, 1, $until) OVER (ORDER BY t) AS quiet_to
+       FROM (SELECT DISTINCT t // 60000000 * 60000000 AS t FROM lines WHERE ${inWindow}))
+     WHERE quiet_to - quiet_from >= ${silence * 1000} ORDER BY quiet_to - quiet_from DESC, quiet_from LIMIT 5`,
+    parameters(limits),
+  )
+  return rows.map(
+    (row) => `Nothing of any server was logged between ${minute(row.quiet_from)} and ${minute(row.quiet_to)}.`,
+  )
+}
+
+function minute(value: Row[string] | undefined): string {
+  return `${(instant(value) ?? '').slice(0, 16)}Z`
+}

@@ -1,0 +1,203 @@
+import { systemCode } from '../../errors.ts'
+import { safe } from '../../ui/safe-text.ts'
+import type { LogFormat } from '../formats/format.ts'
+import { readLine } from '../formats/read.ts'
+import { count, whole } from './counts.ts'
+import type { Database } from './database.ts'
+import { keysIn, linesQuery, linesTable } from './extract.ts'
+import { repaired, trimmed } from './lines.ts'
+import { look, repairs, type Source, split } from './sources.ts'
+import { literal } from './sql.ts'
+
+/**
+ * A query holds up to 2,048 lines or 32 MB at once, and takes some thirty times that. Where this is too much, lines that are
+ * longer than this are read one by one, which is slower and takes no more than the line.
+ */
+const usualLine = 4096
+/** Longer lines are left out and counted. */
+export const longestLine = 64 << 20
+
+/** One reading of a log. */
+export interface Job {
+  readonly database: Database
+  readonly format: LogFormat
+  /** Names of the server that the reading is about. */
+  readonly names: readonly string[]
+  readonly signal: AbortSignal
+  /** Lines of more bytes are read one by one from the start, and not only where a query cannot take the file. */
+  readonly oneByOne: number | undefined
+  /** Only so many lines of each file, for a look. */
+  readonly limit?: number
+}
+
+/** Each log file has so many numbers in the table: its own, one for its long lines, and two for what was repaired. */
+const parts = 4
+const longPart = 1
+const repairedPart = 2
+
+export interface Ingested {
+  readonly sources: readonly Source[]
+  /** What could not be read. */
+  readonly problems: string[]
+  /** What was read, with a note. */
+  readonly gaps: readonly string[]
+  readonly lines: number
+}
+
+/** Fills the table `lines`; with `limit` only the first of them, for a look. */
+export async function ingest(job: Job, files: readonly string[]): Promise<Ingested> {
+  const { database, signal, limit } = job
+  const sources: Source[] = []
+  const problems: string[] = []
+  let halfLines = 0
+  let broken = 0
+  let mended = 0
+  let tooLong = 0
+  let repeated = 0
+  await database.run(linesTable)
+  for (const [index, file] of files.entries()) {
+    signal.throwIfAborted()
+    const source = await lookAt(index * parts, file, database.folder, signal, problems)
+    if (source === undefined) continue
+    const done = await load(job, source)
+    sources.push(...done.sources)
+    tooLong += done.tooLong
+    mended += done.mended
+    if (limit !== undefined) continue
+    const [row] = await database.rows(
+      'SELECT count(*) AS bad FROM lines WHERE file >= $file AND file < $file + 2 AND NOT readable',
+      { file: BigInt(source.index) },
+    )
+    const bad = whole(row?.bad)
+    const half = done.sources[0].halfLine && bad > 0 ? 1 : 0
+    halfLines += half
+    if (bad === half) continue
+    const repair = await repairs(done.sources[0], database.folder, longestLine, signal)
+    broken += bad - half - (repair?.count ?? 0)
+    if (repair === undefined) continue
+    repeated += repair.count
+    const again: Source = { ...source, index: source.index + repairedPart, path: repair.path, gzip: false }
+    sources.push(...(await load(job, again)).sources)
+  }
+  mended += repeated
+  const [row] = await database.rows('SELECT count(*) AS lines FROM lines')
+  const lines = whole(row?.lines) + tooLong - repeated
+  if (broken > 0)
+    problems.push(`Could not be read because they are no JSON: ${count(broken)} of ${count(lines)} lines.`)
+  if (tooLong > 0)
+    problems.push(
+      `Not read because they are longer than ${longestLine >> 20} MiB: ${count(tooLong)} of ${count(lines)} lines.`,
+    )
+  const gaps: string[] = []
+  if (mended > 0) gaps.push(`Read with the characters replaced that are not Unicode: ${count(mended)} lines.`)
+  if (halfLines > 0)
+    gaps.push(
+      `Left out because it is half-written, the log was still being written: the last line of ${count(halfLines)} ${halfLines === 1 ? 'file' : 'files'}.`,
+    )
+  return { sources, problems, gaps, lines }
+}
+
+async function lookAt(
+  index: number,
+  file: string,
+  folder: string,
+  signal: AbortSignal,
+  problems: string[],
+): Promise<Source | undefined> {
+  try {
+    const source = await look(index, file, folder, longestLine, signal)
+    if (source.damaged)
+      problems.push(`The packed log file ${safe(file)} is damaged or cut off: only what comes before that was read.`)
+    return source
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === undefined) throw error
+    problems.push(`The log file ${safe(file)} could not be read (${code}).`)
+    return undefined
+  }
+}
+
+interface Loaded {
+  /** What was read by DuckDB, and then what it could not take. */
+  readonly sources: readonly [Source, ...Source[]]
+  readonly tooLong: number
+  readonly mended: number
+}
+
+/** One file into the table. */
+async function load(job: Job, source: Source): Promise<Loaded> {
+  const { database, format, names, signal, oneByOne } = job
+  const insert = async (from: Source) => {
+    const lines = reader(job, from)
+    const present = await keysIn(format, async (select) =>
+      (await database.rows(`WITH lines AS (SELECT json FROM ${lines}) ${select}`)).flatMap((row) =>
+        Object.values(row).filter((value) => typeof value === 'string'),
+      ),
+    )
+    await database.run(`INSERT INTO lines BY NAME ${linesQuery(format, lines, present)}`, {
+      file: BigInt(from.index),
+      names,
+    })
+  }
+  if (oneByOne === undefined) {
+    try {
+      await insert(source)
+      return { sources: [source], tooLong: 0, mended: 0 }
+    } catch (error) {
+      // Packed files can also hold what one unpacker takes and the other does not.
+      if (!isTooMuch(error) && !source.gzip) throw error
+    }
+    await database.slowDown()
+  }
+  const index = source.index + longPart
+  let n = 0
+  let mended = 0
+  const parted = await database.append('lines', (add) =>
+    split(
+      source,
+      database.folder,
+      { usual: oneByOne ?? usualLine, longest: longestLine },
+      (line) => {
+        const fixed = repaired(line)
+        if (fixed !== undefined) mended += 1
+        const kept = trimmed(fixed === undefined ? line : Buffer.from(fixed))
+        n += 1
+        add(longRow(format, index, n, kept, names))
+        return kept
+      },
+      signal,
+    ),
+  )
+  await insert(parted.short)
+  const long: Source = { ...source, index, path: parted.longPath, gzip: false }
+  return { sources: [parted.short, long], tooLong: parted.tooLong, mended }
+}
+
+/** A row of the table `lines`, in the order of its columns. */
+function longRow(format: LogFormat, file: number, n: number, line: Buffer, names: readonly string[]) {
+  const start = [BigInt(file), BigInt(n), BigInt(line.length)]
+  let value: unknown
+  try {
+    value = JSON.parse(line.toString('utf8'))
+  } catch {
+    return [...start, false, false, false, ...Array.from({ length: 13 }, () => undefined), false, false]
+  }
+  const read = readLine(format, line, value, names)
+  const { t, ends, server, tool, caller, session, trace, id, key } = read
+  const own = read.isCall && read.mine
+  const number = (from: number | undefined) => (own && from !== undefined ? BigInt(from) : undefined)
+  return [
+    ...[...start, true, read.isCall, read.mine, t, ends, server, tool, caller, session, trace, id, key],
+    own ? read.failed : undefined,
+    ...[number(read.rows), number(read.bytes), number(read.sent), read.hasParams, read.hasResponse],
+  ]
+}
+
+function reader({ limit }: Job, source: Source): string {
+  const lines = `read_ndjson_objects(${literal(source.path)}, ignore_errors = true, compression = ${source.gzip ? "'gzip'" : "'uncompressed'"})`
+  return limit === undefined ? lines : `(FROM ${lines} LIMIT ${limit})`
+}
+
+function isTooMuch(error: unknown): boolean {
+  return error instanceof Error && /maximum_object_size|^Out of Memory Error/.test(error.message)
+}

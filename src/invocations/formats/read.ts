@@ -1,0 +1,189 @@
+import { createHash } from 'node:crypto'
+import { type LogFormat, spellings } from './format.ts'
+
+/**
+ * One line of a log as a format understands it: the same as the query in files/extract.ts says of it, in JavaScript. It is for
+ * the few lines that are too long for the query, which needs dozens of times their size; the contract holds both to one answer.
+ */
+export interface ReadLine {
+  readonly isCall: boolean
+  /** Whether it is about one of the names; every line is, in a log that names no servers. */
+  readonly mine: boolean
+  /** Start and end, microseconds since 1970. */
+  readonly t: bigint | undefined
+  readonly ends: bigint | undefined
+  readonly server: string | undefined
+  readonly tool: string
+  readonly caller: string
+  readonly session: string | undefined
+  readonly trace: string | undefined
+  readonly id: string | undefined
+  /** The same for copies of one record. */
+  readonly key: string | undefined
+  readonly failed: boolean | undefined
+  readonly rows: number | undefined
+  readonly bytes: number | undefined
+  readonly sent: number | undefined
+  readonly hasParams: boolean
+  readonly hasResponse: boolean
+}
+
+export function readLine(format: LogFormat, line: Uint8Array, value: unknown, names: readonly string[]): ReadLine {
+  const f = format.fields
+  const text = (paths: readonly string[] | undefined) => firstOf(paths, value, asText)
+  const server = text(f.server)
+  const tool = text(f.tool)
+  const said = text(f.id)
+  const id = said !== undefined && /^0{8,}$/.test(said) ? undefined : said
+  const t = instant(text(f.time))
+  const session = named(text(f.session))
+  const trace = named(text(f.trace))
+  const isCall = format.calls === undefined ? tool !== undefined : text(format.calls.fields) === format.calls.value
+  const params = firstOf(f.params, value, asJson)
+  const response = firstOf(f.response, value, asJson)
+  const duration = Number(text(f.durationMs))
+  const end = instant(text(format.end))
+  const took =
+    text(f.durationMs) !== undefined && Number.isFinite(duration)
+      ? BigInt(Math.round(duration * 1000))
+      : end !== undefined && t !== undefined
+        ? end - t
+        : 0n
+  const hash = createHash('sha256').update(line).digest('hex')
+  const parts = { time: t?.toString(), session, trace, tool: named(tool) }
+  const identity = [named(id) ?? '', ...(format.idWithin ?? []).map((part) => parts[part] ?? '')]
+  return {
+    isCall,
+    mine: f.server === undefined || (server !== undefined && names.includes(server)),
+    t,
+    ends: t === undefined ? undefined : t + (took > 0n ? took : 0n),
+    server: named(server),
+    tool: named(tool) ?? 'unknown',
+    caller: named(text(f.agent) ?? text(f.user) ?? text(f.session)) ?? 'unknown',
+    session,
+    trace,
+    id: named(id) ?? `line:${hash.slice(0, 16)}`,
+    key: id === undefined ? hash : identity.map((part) => `${[...part].length}:${part}`).join(''),
+    failed: failed(format, text),
+    rows: whole(text(f.rows)) ?? countRows(response),
+    bytes: whole(text(f.bytes)) ?? sizeOf(response),
+    sent: sizeOf(params),
+    hasParams: params !== undefined,
+    hasResponse: response !== undefined,
+  }
+}
+
+function firstOf<T>(
+  paths: readonly string[] | undefined,
+  value: unknown,
+  take: (value: unknown) => T | undefined,
+): T | undefined {
+  for (const keys of (paths ?? []).flatMap((path) => spellings(path))) {
+    const found = take(
+      keys.reduce<unknown>((at, key) => (isObject(at) && Object.hasOwn(at, key) ? at[key] : undefined), value),
+    )
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function asText(value: unknown): string | undefined {
+  if (value === undefined || value === null || value === '') return undefined
+  return typeof value === 'object' ? JSON.stringify(value) : String(value)
+}
+
+function asJson(value: unknown): unknown {
+  return value === null ? undefined : value
+}
+
+function instant(text: string | undefined): bigint | undefined {
+  if (text === undefined) return undefined
+  const date =
+    /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(?::(\d\d)(?:[.](\d+))?)?\s*(?:([Zz])|([+-]\d\d)(?::?(\d\d))?)?$/.exec(text)
+  if (date !== null) {
+    const [, day, minute, second = '00', fraction = '', , hours, minutes = '00'] = date
+    const at = Date.parse(`${day}T${minute}:${second}${hours === undefined ? 'Z' : `${hours}:${minutes}`}`)
+    return Number.isNaN(at) ? undefined : BigInt(at) * 1000n + BigInt(fraction.slice(0, 6).padEnd(6, '0'))
+  }
+  if (/^\d{1,19}$/.test(text)) {
+    const n = BigInt(text)
+    if (n >= 1n << 63n) return undefined
+    return n < 10n ** 11n ? n * 1_000_000n : n < 10n ** 14n ? n * 1000n : n < 10n ** 17n ? n : n / 1000n
+  }
+  if (/^\d{1,18}[.]\d{1,20}$/.test(text)) {
+    const n = Number(text)
+    return BigInt(Math.round(n < 1e11 ? n * 1e6 : n < 1e14 ? n * 1e3 : n < 1e17 ? n : n / 1e3))
+  }
+  return undefined
+}
+
+function whole(text: string | undefined): number | undefined {
+  if (text === undefined || text.trim() === '') return undefined
+  const n = Number(text)
+  return Number.isSafeInteger(n) && n >= 0 ? n : undefined
+}
+
+function named(text: string | undefined): string | undefined {
+  if (text === undefined || text.length <= 300) return text?.toWellFormed()
+  const characters = [...text.toWellFormed()]
+  if (characters.length <= 300) return text.toWellFormed()
+  const hash = createHash('sha256').update(text.toWellFormed()).digest('hex').slice(0, 16)
+  return `${characters.slice(0, 200).join('')}… (${characters.length} characters, sha256 ${hash})`
+}
+
+function failed(
+  format: LogFormat,
+  text: (paths: readonly string[] | undefined) => string | undefined,
+): boolean | undefined {
+  const outcome = text(format.fields.outcome)?.toLowerCase()
+  if (outcome !== undefined && (['true', 'success', 'ok'].includes(outcome) || /^2\d\d(?:[.]0)?$/.test(outcome)))
+    return false
+  if (outcome !== undefined && outcome !== 'unknown') return true
+  for (const { fields, values } of format.failures ?? []) {
+    const said = text(fields)
+    if (said !== undefined && (values === 'any' ? said !== 'false' && said !== '0' : values.includes(said))) return true
+  }
+  return format.otherwise === 'success' ? false : undefined
+}
+
+function parsed(text: unknown): { readonly value: unknown } | undefined {
+  if (typeof text !== 'string') return undefined
+  try {
+    return { value: JSON.parse(text) }
+  } catch {
+    return undefined
+  }
+}
+
+/** How many rows a response carries; see the macros of files/extract.ts. */
+function countRows(response: unknown): number | undefined {
+  let value = parsed(response)?.value ?? response
+  if (isObject(value) && isObject(value.result) && 'jsonrpc' in value) value = value.result
+  if (isObject(value)) {
+    const { structuredContent, content } = value
+    const only =
+      Array.isArray(content) && content.length === 1 && isObject(content[0]) ? parsed(content[0].text) : undefined
+    if (typeof structuredContent === 'object' && structuredContent !== null) value = structuredContent
+    else if (only !== undefined) value = only.value
+  }
+  if (Array.isArray(value)) return value.length
+  if (!isObject(value)) return undefined
+  for (const key of ['rows', 'records', 'items', 'results', 'data']) {
+    const list = value[key]
+    if (Array.isArray(list)) return list.length
+  }
+  for (const key of ['rows', 'rowCount', 'row_count']) {
+    const n = value[key]
+    if (typeof n === 'number' && whole(String(n)) !== undefined) return n
+  }
+  return undefined
+}
+
+function sizeOf(value: unknown): number | undefined {
+  if (value === undefined) return undefined
+  return Buffer.byteLength(typeof value === 'string' ? value : JSON.stringify(value))
+}
