@@ -6,6 +6,7 @@ import { loadConfig } from './config-file.ts'
 import type { Context } from './context.ts'
 import { IrError } from './errors.ts'
 import type { IncidentOptions, IncidentResult } from './incident.ts'
+import { wantsJson } from './json-mode.ts'
 import type { StepReport } from './playbook/runner.ts'
 import type { Registry } from './registry/port.ts'
 import type { Ui } from './ui/port.ts'
@@ -108,11 +109,13 @@ export const answerFlags = {
     description: 'Answer to a manual step, ID=TEXT; may be repeated.',
     multiple: true,
     helpValue: 'ID=TEXT',
+    env: 'MCP_IR_ANSWER',
   }),
   skip: Flags.string({
     description: 'Reason for skipping a manual step, ID=REASON; may be repeated.',
     multiple: true,
     helpValue: 'ID=REASON',
+    env: 'MCP_IR_SKIP',
   }),
 }
 
@@ -143,7 +146,7 @@ export abstract class IrCommand extends Command {
   override async run(): Promise<void> {
     const result = await this.act()
     process.exitCode = result.exitCode
-    if (this.argv.includes('--json') || process.env.MCP_IR_JSON === 'true') {
+    if (wantsJson(this.argv, process.env)) {
       const { status, problems = [] } = result
       const schema = `mcp-ir/${(this.id ?? '').replaceAll(':', '-')}/1`
       process.stdout.write(

@@ -1,5 +1,6 @@
 import { type Command, Errors, run } from '@oclif/core'
 import { IrError } from './errors.ts'
+import { wantsJson } from './json-mode.ts'
 import { safe } from './ui/safe-text.ts'
 
 /**
@@ -14,7 +15,7 @@ export async function main(argv: string[], root: string): Promise<void> {
     const { exitCode, code, message, hints } = explain(error)
     process.exitCode = exitCode
     if (exitCode === 0) return
-    if (argv.includes('--json') || process.env.MCP_IR_JSON === 'true') {
+    if (wantsJson(argv, process.env)) {
       const status =
         code === 'refused' || code === 'interrupted' ? code : code === 'consent' ? 'consent-required' : 'error'
       process.stdout.write(`${JSON.stringify({ schema: 'mcp-ir/error/1', status, error: { code, message, hints } })}\n`)

@@ -18,7 +18,7 @@ export default class Drill extends IrCommand {
       description: 'Leave the company standing, to try the other commands on it.',
       env: 'MCP_IR_KEEP',
     }),
-    stop: Flags.boolean({ description: 'End the companies that were left standing.' }),
+    stop: Flags.boolean({ description: 'End the companies that were left standing.', env: 'MCP_IR_STOP' }),
   }
   static override examples = [
     '<%= config.bin %> drill',

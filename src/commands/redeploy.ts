@@ -8,10 +8,15 @@ export default class Redeploy extends IrCommand {
   static override flags = {
     ...deploymentFlag,
     ...expectFlag,
-    'root-cause': Flags.string({ description: 'Why this very build may run again; recorded.', helpValue: 'TEXT' }),
+    'root-cause': Flags.string({
+      description: 'Why this very build may run again; recorded.',
+      helpValue: 'TEXT',
+      env: 'MCP_IR_ROOT_CAUSE',
+    }),
     'accept-unverifiable': Flags.string({
       description: 'Why a build that nothing vouches for may run; recorded.',
       helpValue: 'REASON',
+      env: 'MCP_IR_ACCEPT_UNVERIFIABLE',
     }),
   }
 

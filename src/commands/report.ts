@@ -13,6 +13,7 @@ export default class Report extends IrCommand {
     format: Flags.option({
       description: 'Print this format on stdout instead of writing the files.',
       options: formats,
+      env: 'MCP_IR_FORMAT',
     })(),
   }
 

@@ -15,19 +15,33 @@ export default class Verify extends IrCommand {
     server: Flags.string({
       description: 'Expect what the registry says of this server.',
       exclusive: ['digest', 'bundle', 'key', 'source-repository'],
+      env: 'MCP_IR_SERVER',
     }),
-    digest: Flags.string({ description: 'Expected digest, sha512-… or sha256-… in base64.', helpValue: 'SRI' }),
-    bundle: Flags.string({ description: 'Sigstore bundle with the attestation.', helpValue: 'FILE' }),
+    digest: Flags.string({
+      description: 'Expected digest, sha512-… or sha256-… in base64.',
+      helpValue: 'SRI',
+      env: 'MCP_IR_DIGEST',
+    }),
+    bundle: Flags.string({
+      description: 'Sigstore bundle with the attestation.',
+      helpValue: 'FILE',
+      env: 'MCP_IR_BUNDLE',
+    }),
     key: Flags.string({
       description: 'Public key (PEM) that must have signed it.',
       helpValue: 'FILE',
       dependsOn: ['bundle'],
+      env: 'MCP_IR_KEY',
     }),
-    'insecure-ignore-tlog': Flags.boolean({ description: 'Accept a signature that no transparency log knows.' }),
+    'insecure-ignore-tlog': Flags.boolean({
+      description: 'Accept a signature that no transparency log knows.',
+      env: 'MCP_IR_INSECURE_IGNORE_TLOG',
+    }),
     'source-repository': Flags.string({
       description: 'Repository that it must have been built from.',
       helpValue: 'URL',
       dependsOn: ['bundle'],
+      env: 'MCP_IR_SOURCE_REPOSITORY',
     }),
   }
 

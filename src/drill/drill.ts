@@ -65,7 +65,7 @@ export async function drill(context: Context, options: DrillOptions): Promise<Dr
       await company.keep()
       stays = true
     }
-    farewell(context, company, result, stays)
+    farewell(context, company, result, stays, Math.min(options.columns ?? 100, 120))
     return result
   } catch (error) {
     if (signal.aborted || (error instanceof IrError && error.code === 'interrupted'))
@@ -97,19 +97,16 @@ async function introduce({ ui, signal }: Context, company: Company): Promise<voi
   ui.say(styled('bold', 'A drill. Everything below is real and runs on this machine, on loopback only.'))
   ui.say('')
   ui.say(
-    '  Example Ltd has two agents at work, support-copilot and sales-agent. They look customers up through the MCP',
+    [
+      '  Example Ltd has two agents at work, support-copilot and sales-agent. They look customers up',
+      `  through the MCP server ${serverName}. The registry approves its version 1.4.0. What has run`,
+      '  since last night is 1.4.1: nobody knows where it came from, the description of one of its tools',
+      '  has changed, and it talks to an address that nobody knows.',
+      '',
+      `  In the last second it sent ${styled('red', count(bytes, 'byte'))} there: customers, bank details, its own token,`,
+      '  and what people told the agents. It goes on while you read this.',
+    ].join('\n'),
   )
-  ui.say(
-    `  server ${serverName}. The registry approves its version 1.4.0. What has run since last night is 1.4.1: nobody knows`,
-  )
-  ui.say(
-    '  where it came from, the description of one of its tools has changed, and it talks to an address that nobody knows.',
-  )
-  ui.say('')
-  ui.say(
-    `  In the last second it sent ${styled('red', count(bytes, 'byte'))} there: customers, bank details, its own token, and what people`,
-  )
-  ui.say('  told the agents. It goes on while you read this.')
   ui.say('')
 }
 
@@ -141,7 +138,13 @@ async function reportFiles(incident: IncidentResult): Promise<DrillResult['resul
   return Object.values(files).every((one) => existsSync(one)) ? files : null
 }
 
-function farewell({ ui }: Context, company: Company, { result, case: caseId }: DrillResult, stays: boolean): void {
+function farewell(
+  { ui }: Context,
+  company: Company,
+  { result, case: caseId }: DrillResult,
+  stays: boolean,
+  columns: number,
+): void {
   if (result.proof.length > 0) {
     ui.say('')
     ui.say(styled('bold', 'What the drill measured itself, on the running processes:'))
@@ -150,7 +153,7 @@ function farewell({ ui }: Context, company: Company, { result, case: caseId }: D
       table(
         ['', 'CLAIM', 'UNDER COMPROMISE', 'AFTERWARDS'],
         result.proof.map(({ claim, before, after, holds }) => [holds ? '✓' : '✗', claim, shown(before), shown(after)]),
-        120,
+        columns,
       ),
     )
   }

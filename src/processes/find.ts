@@ -191,7 +191,8 @@ export async function find(deployment: DeploymentOf<'local-process'>): Promise<F
 
 /** `process 4711 (node server.js)`, safe to show. */
 export function describe(one: Process): string {
-  const line = redactCommand(proc.commandLine(one.pid)).join(' ') || one.comm
+  const [program = '', ...rest] = redactCommand(proc.commandLine(one.pid))
+  const line = [basename(program), ...rest].join(' ') || one.comm
   return `process ${one.pid} (${safe(line, 120)})`
 }
 

@@ -3,7 +3,7 @@ import { answerText } from './answers.ts'
 import { count, duration } from './format.ts'
 import type { Ui } from './port.ts'
 import { safe } from './safe-text.ts'
-import { table, wrap } from './table.ts'
+import { table } from './table.ts'
 import { styled } from './terminal.ts'
 
 /**
@@ -14,7 +14,7 @@ export function presenter(ui: Ui, consent: Consent, columns: number, answers: bo
   const began = new Map<string, number>()
   const width = Math.max(60, Math.min(columns, 140))
   const list = (mark: string, texts: readonly string[]): void => {
-    for (const text of texts) ui.say(`  ${mark} ${wrap(safe(text, 2000), width - 4, '    ')}`)
+    for (const text of texts) ui.say(`  ${mark} ${safe(text, 2000)}`)
   }
   return {
     warnings: (_, warnings) => list(styled('yellow', '!'), warnings),
@@ -79,7 +79,7 @@ export function presenter(ui: Ui, consent: Consent, columns: number, answers: bo
       ui.say(`  ${mark} ${safe(change.summary)}${note}${took}`)
     },
     report: (report) => {
-      for (const line of summary(report, width)) ui.say(line)
+      for (const line of summary(report)) ui.say(line)
       const answer = answers ? answerText(report.use, report.output) : ''
       if (answer !== '') ui.say(`\n${answer}`)
     },
@@ -98,7 +98,7 @@ const words: Readonly<Record<StepReport['state'], string>> = {
   declined: 'declined; nothing was changed',
 }
 
-function summary(report: StepReport, width: number): string[] {
+function summary(report: StepReport): string[] {
   const took = duration(report.tookMs)
   const good = report.state === 'done' || report.state === 'nothing-to-do'
   const bad = report.state === 'failed' || report.state === 'partial'
@@ -114,7 +114,7 @@ function summary(report: StepReport, width: number): string[] {
   const part = (title: string, texts: readonly string[]): void => {
     if (texts.length === 0) return
     lines.push(`  ${styled('bold', title)}`)
-    for (const text of texts) lines.push(wrap(`    - ${safe(text, 2000)}`, width, '      '))
+    for (const text of texts) lines.push(`    - ${safe(text, 2000)}`)
   }
   if (report.state !== 'planned' && report.state !== 'consent-required') {
     part('Still open', report.open)

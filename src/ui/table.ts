@@ -30,10 +30,10 @@ export function table(heads: readonly string[], rows: readonly (readonly string[
   const gaps = 2 * (heads.length - 1)
   for (;;) {
     const excess = widths.reduce((sum, each) => sum + each, gaps) - width
-    const widest = Math.max(...widths)
+    const [widest = 0, second = 0] = widths.toSorted((one, other) => other - one)
     if (excess <= 0 || widest <= narrowest) break
-    const next = Math.max(narrowest, ...widths.filter((each) => each < widest))
-    widths[widths.indexOf(widest)] = Math.max(widest - excess, Math.min(next, widest - 1))
+    // The widest gives way until it is as narrow as the next one, then both by turns.
+    widths[widths.indexOf(widest)] = Math.max(narrowest, widest - excess, Math.min(second, widest - 1))
   }
   const drawn = new Table({
     chars: plain,
@@ -53,18 +53,3 @@ export function table(heads: readonly string[], rows: readonly (readonly string[
 
 /** No column is made narrower than this. */
 const narrowest = 12
-
-/** Breaks text, which must be inert already, between words; lines after the first are indented by `indent`. */
-export function wrap(text: string, width: number, indent: string): string {
-  const lines: string[] = []
-  const lead = /^ */.exec(text)?.[0] ?? ''
-  const [first = '', ...words] = text.slice(lead.length).split(' ')
-  let line = lead + first
-  for (const word of words) {
-    if (line.length + 1 + word.length > width) {
-      lines.push(line)
-      line = indent + word
-    } else line += ` ${word}`
-  }
-  return [...lines, line].join('\n')
-}

@@ -3,6 +3,7 @@ import { IrError } from '../errors.ts'
 import { duration } from './format.ts'
 import type { Prompts, Ui } from './port.ts'
 import { safe } from './safe-text.ts'
+import { wrap } from './wrap.ts'
 
 export interface TerminalOptions {
   readonly stdin: NodeJS.ReadStream
@@ -33,10 +34,18 @@ export function terminal(options: TerminalOptions): Ui {
     interactive,
     write: (text) => stdout.write(text.endsWith('\n') ? text : `${text}\n`),
     // The progress line, where there is one, makes room and is drawn again.
-    say: (text) => stderr.write(`${live ? clearLine : ''}${text}\n`),
+    say: (text) => stderr.write(live ? `${clearLine}${fitted(text, stderr.columns)}\n` : `${text}\n`),
     task: (label, work) => task(label, work, stderr, live),
     ask: interactive ? prompts(options) : nobody,
   }
+}
+
+/** Prose is broken between words at the terminal's edge; what follows is indented as its first line, and two more. */
+function fitted(text: string, columns = 80): string {
+  return text
+    .split('\n')
+    .map((line) => wrap(line, columns, `${/^ */.exec(line)?.[0] ?? ''}  `))
+    .join('\n')
 }
 
 const clearLine = '\r\u001b[2K'

@@ -9,7 +9,11 @@ export default class CaseClose extends IrCommand {
   static override summary = 'Close a case; refused while something is open, unless a reason is given.'
   static override args = { case: Args.string({ description: 'Case id; default: the only open one.' }) }
   static override flags = {
-    reason: Flags.string({ description: 'Why it is closed although something is open; recorded.', helpValue: 'TEXT' }),
+    reason: Flags.string({
+      description: 'Why it is closed although something is open; recorded.',
+      helpValue: 'TEXT',
+      env: 'MCP_IR_REASON',
+    }),
   }
 
   protected async act(): Promise<CommandResult> {

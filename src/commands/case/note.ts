@@ -16,8 +16,9 @@ export default class CaseNote extends IrCommand {
     at: Flags.string({
       description: 'When it happened: a moment, or 90m, 2h for how long ago. Default: now.',
       helpValue: 'TIME',
+      env: 'MCP_IR_AT',
     }),
-    kind: Flags.option({ description: 'What it tells.', options: kinds, default: 'note' })(),
+    kind: Flags.option({ description: 'What it tells.', options: kinds, default: 'note', env: 'MCP_IR_KIND' })(),
   }
 
   protected async act(): Promise<CommandResult> {
