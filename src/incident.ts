@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { hostname, userInfo } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { type Case, caseId, createCase, listCases, openCase, pretendCase, type StoredCase } from './case/case.ts'
 import type { Events } from './case/events.ts'
 import { isDone, isWhole } from './case/state.ts'
@@ -400,7 +400,7 @@ async function enter(context: Context, options: IncidentOptions, kept: boolean, 
   const clock = { by: context.by, now: context.now }
   const { cases, damaged } = await listCases(config.cases)
   for (const { error } of damaged) ui.say(`${styled('yellow', '!')} ${safe(error.message, 1000)}`)
-  const found = await chooseCase(context, options, cases)
+  const found = await chooseCase(context, options, cases, damaged)
   if (found.stored === undefined) {
     const opened = await opening(context, options, found.server, found.local)
     if (opened.sinceFrom === 'default') {
@@ -434,9 +434,16 @@ async function enter(context: Context, options: IncidentOptions, kept: boolean, 
 
 type Chosen = { stored: StoredCase; local: boolean } | { stored: undefined; server: Server; local: boolean }
 
-async function chooseCase(context: Context, options: IncidentOptions, cases: readonly StoredCase[]): Promise<Chosen> {
+async function chooseCase(
+  context: Context,
+  options: IncidentOptions,
+  cases: readonly StoredCase[],
+  damaged: Awaited<ReturnType<typeof listCases>>['damaged'],
+): Promise<Chosen> {
   if (options.caseId !== undefined) {
     const stored = cases.find((one) => one.id === options.caseId)
+    const broken = damaged.find(({ folder }) => basename(folder) === options.caseId)
+    if (broken !== undefined) throw broken.error
     if (stored === undefined) {
       throw new IrError('input', `There is no case ${safe(options.caseId)}.`, {
         hints: ['`mcp-ir case list` shows them.'],

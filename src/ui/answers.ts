@@ -10,7 +10,7 @@ import { table } from './table.ts'
 const number = (value: number | undefined): string => (value === undefined ? '–' : value.toLocaleString('en'))
 
 /** What a server did, for a person. The output is our own, the strings in it are not. */
-export function reviewText(output: unknown): string {
+function reviewText(output: unknown): string {
   const review = output as Review | undefined
   if (review === undefined) return ''
   const { window, source } = review
@@ -49,7 +49,7 @@ export function reviewText(output: unknown): string {
 }
 
 /** How far it got, for a person; the tiers stay apart. */
-export function blastRadiusText(output: unknown): string {
+function blastRadiusText(output: unknown): string {
   const radius = output as BlastRadius | undefined
   if (radius === undefined) return ''
   const parts = [
