@@ -158,12 +158,16 @@ export abstract class IrCommand extends Command {
   /** The one place that reads the clock, the terminal, the environment and randomness. */
   protected async context(flags: GlobalFlags): Promise<Context> {
     const { ui, signal } = this.terminal(flags)
+    const by = (flags.by ?? `${userInfo().username}@${hostname()}`).trim()
+    const approvedBy = flags['approved-by']?.trim()
+    if (by === '') throw new IrError('input', '--by: the name is empty.')
+    if (approvedBy === '') throw new IrError('input', '--approved-by: the name is empty.')
     const config = await loadConfig({ env: process.env, cwd: process.cwd(), home: homedir(), flag: flags.config })
     let registry: Promise<Registry> | undefined
     return {
       version: this.config.version,
-      by: flags.by ?? `${userInfo().username}@${hostname()}`,
-      approvedBy: flags['approved-by'],
+      by,
+      approvedBy,
       now: () => new Date(),
       random: (bytes) => randomBytes(bytes),
       config,
@@ -205,7 +209,7 @@ export abstract class IrCommand extends Command {
     return {
       status,
       exitCode,
-      case: incident.kept ? incident.caseId : undefined,
+      case: incident.kept || incident.attached ? incident.caseId : undefined,
       result: report === undefined ? {} : stepJson(report),
       problems,
       ...(text === undefined ? {} : { text }),
@@ -223,7 +227,13 @@ export abstract class IrCommand extends Command {
       endedAt: report.endedAt,
       ...stepJson(report),
     }))
-    return { status, exitCode, case: incident.kept ? incident.caseId : undefined, result: { steps }, problems }
+    return {
+      status,
+      exitCode,
+      case: incident.kept || incident.attached ? incident.caseId : undefined,
+      result: { steps },
+      problems,
+    }
   }
 }
 

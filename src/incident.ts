@@ -1,8 +1,20 @@
 import { readFile } from 'node:fs/promises'
 import { hostname, userInfo } from 'node:os'
 import { basename, join } from 'node:path'
-import { type Case, caseId, createCase, listCases, openCase, pretendCase, type StoredCase } from './case/case.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  type Case,
+  caseId,
+  createCase,
+  listCases,
+  makeFolder,
+  openCase,
+  pretendCase,
+  removeFolder,
+  type StoredCase,
+} from './case/case.ts'
 import type { Events } from './case/events.ts'
+import { acquireLock } from './case/lock.ts'
 import { isDone, isWhole } from './case/state.ts'
 import { discover } from './containment/index.ts'
 import type { Context } from './context.ts'
@@ -11,9 +23,9 @@ import { parseInstant } from './instant.ts'
 import { checkWith, type Playbook, type PlaybookStep, parsePlaybook } from './playbook/load.ts'
 import { isTrue, resolve } from './playbook/lookup.ts'
 import { runManual } from './playbook/manual.ts'
-import { type Consent, type Presenter, runStep, type StepReport } from './playbook/runner.ts'
+import { type Consent, type Presenter, requireApprover, runStep, type StepReport } from './playbook/runner.ts'
 import type { CaseView, StepKind } from './playbook/step.ts'
-import type { Server } from './registry/port.ts'
+import type { Registry, Server } from './registry/port.ts'
 import { findServer, registryDifference } from './registry/query.ts'
 import { loadKinds } from './steps.ts'
 import { count } from './ui/format.ts'
@@ -31,6 +43,8 @@ export interface IncidentOptions {
   readonly server?: string | undefined
   /** `KIND:ID` for a server that no registry knows. */
   readonly target?: string | undefined
+  /** Region of a target in AWS. */
+  readonly region?: string | undefined
   /** Name for the case-local entry of a target. */
   readonly as?: string | undefined
   readonly caseId?: string | undefined
@@ -68,6 +82,8 @@ export interface IncidentResult {
   readonly folder: string
   /** Whether the case is on disk: not for a dry run or without consent. */
   readonly kept: boolean
+  /** Whether the case was there before. */
+  readonly attached: boolean
   readonly server: string
   readonly status: Status
   readonly exitCode: number
@@ -84,6 +100,13 @@ export async function respond(
 ): Promise<IncidentResult> {
   const kinds = await loadKinds()
   const playbook = await readPlaybook(options.playbook, options.playbooks, kinds)
+  const manual = playbook.steps.flatMap(({ id, manual: question }) => (question === undefined ? [] : [id]))
+  for (const id of Object.keys({ ...options.answers, ...options.skips })) {
+    if (manual.includes(id)) continue
+    throw new IrError('input', `${safe(id)} is no manual step of ${playbook.name}.`, {
+      hints: [`It has: ${manual.join(', ')}.`],
+    })
+  }
   return withIncident(context, options, kinds, 'respond', (session) => session.runAll(playbook))
 }
 
@@ -104,9 +127,20 @@ export async function runSingle(
     const [report] = session.reports
     if (use !== 'network.isolate' || report === undefined || !goesOn(report.state) || !context.ui.interactive) return
     context.ui.say('')
-    if (!(await context.ui.ask.confirm('The server is cut off. Go on with the playbook?', { default: true }))) return
+    if (!(await goOnWithPlaybook(context))) return
     await session.runAll(await readPlaybook(undefined, options.playbooks, kinds))
   })
+}
+
+/** Ctrl-C at this question is a no: the cut is done. */
+async function goOnWithPlaybook({ ui }: Context): Promise<boolean> {
+  try {
+    return await ui.ask.confirm('The server is cut off. Go on with the playbook?', { default: true })
+  } catch (error) {
+    if (!(error instanceof IrError) || error.code !== 'interrupted') throw error
+    ui.say('The cut holds. `mcp-ir respond` goes on from here.')
+    return false
+  }
 }
 
 async function withIncident(
@@ -116,19 +150,35 @@ async function withIncident(
   use: string,
   work: (session: Session) => Promise<void>,
 ): Promise<IncidentResult> {
+  const now = context.now()
+  const { since, until, aware, server, target } = options
+  for (const [flag, value] of [
+    ['--since', since],
+    ['--until', until],
+    ['--aware', aware],
+  ] as const) {
+    if (value !== undefined) parseInstant(value, flag, now)
+  }
+  if (server !== undefined && target !== undefined) {
+    throw new IrError('input', 'Both a server and --target are named.', { hints: ['Leave one out.'] })
+  }
   const changes = use === 'respond' || kinds.get(use)?.operations !== undefined
   const kept = options.dryRun !== true && !(changes && options.consent === 'none')
-  const incident = await enter(context, options, kept, changes)
+  const { incident, attached } = await enter(context, options, use, kept, changes)
   try {
     const session = new Session(context, options, kinds, incident, use === 'respond' || use === 'network.isolate')
     if (context.ui.interactive && kept && (use === 'respond' || use === 'network.isolate')) await session.declare()
     else session.noteFlags()
     await work(session)
-    return session.result()
+    return session.result(attached)
   } finally {
     incident.close()
   }
 }
+
+const noConsent = new IrError('consent', 'The plan was not agreed to; nothing was changed.', {
+  hints: ['Look at the plan, then add --yes, or --yes --expect HASH for exactly this plan.'],
+})
 
 /** One command at work on one case. */
 class Session {
@@ -310,7 +360,7 @@ class Session {
     const state = this.#case.state()
     const { since, until } = this.#options
     const now = this.#context.now()
-    const registry = await this.#context.registry()
+    const registry = await readableRegistry(this.#context)
     return {
       id: state.id,
       folder: this.#case.folder,
@@ -318,7 +368,7 @@ class Session {
       servers: registry?.servers ?? [state.server],
       since: since === undefined ? state.since : parseInstant(since, '--since', now),
       sinceFrom: since === undefined ? state.sinceFrom : 'flag',
-      until: until === undefined ? (state.firstIsolatedAt ?? now.toISOString()) : parseInstant(until, '--until', now),
+      until: until === undefined ? (state.isolatedAt ?? now.toISOString()) : parseInstant(until, '--until', now),
       isolatedAt: state.isolatedAt,
       output: (use) => this.#output(use),
     }
@@ -353,18 +403,21 @@ class Session {
     }
   }
 
-  result(): IncidentResult {
+  result(attached: boolean): IncidentResult {
     const state = this.#case.state()
     const { status, exitCode } = this.#status()
     return {
       caseId: this.#case.id,
       folder: this.#case.folder,
       kept: this.#case.kept,
+      attached,
       server: state.server.name,
       status,
       exitCode,
       steps: this.reports,
-      problems: this.#problems.map(({ code, message, hints }) => ({ code, message, hints })),
+      problems: [...this.#problems, ...(status === 'consent-required' ? [noConsent] : [])].map(
+        ({ code, message, hints }) => ({ code, message, hints }),
+      ),
       outputs: (use) => this.#output(use),
     }
   }
@@ -394,52 +447,101 @@ function goesOn(state: StepReport['state']): boolean {
   return state !== 'planned' && state !== 'consent-required' && state !== 'declined' && isDone(state)
 }
 
+/**
+ * The registry, for what can go on without it: whoever breaks that file must not be able to stop a cut or a release of a
+ * server whose entry the case has.
+ */
+async function readableRegistry(context: Context): Promise<Registry | undefined> {
+  try {
+    return await context.registry()
+  } catch (error) {
+    if (!(error instanceof IrError)) throw error
+    context.ui.say(
+      `${styled('yellow', '!')} The registry cannot be read; the case goes on with the entry that it has: ${safe(error.message, 500)}`,
+    )
+    return undefined
+  }
+}
+
+interface Entered {
+  readonly incident: Case
+  readonly attached: boolean
+}
+
 /** Attaches to the open case of the server, or opens one. */
-async function enter(context: Context, options: IncidentOptions, kept: boolean, changes: boolean): Promise<Case> {
+async function enter(
+  context: Context,
+  options: IncidentOptions,
+  use: string,
+  kept: boolean,
+  changes: boolean,
+): Promise<Entered> {
   const { ui, config } = context
   const clock = { by: context.by, now: context.now }
-  const { cases, damaged } = await listCases(config.cases)
-  for (const { error } of damaged) ui.say(`${styled('yellow', '!')} ${safe(error.message, 1000)}`)
-  const found = await chooseCase(context, options, cases, damaged)
-  if (found.stored === undefined) {
-    const opened = await opening(context, options, found.server, found.local)
-    if (opened.sinceFrom === 'default') {
-      ui.say(
-        `${styled('yellow', '!')} The registry says no knownGood for ${safe(opened.server.name)}: the window starts seven days ago (${opened.since}).`,
-      )
-    }
-    if (!kept) return pretendCase(config.cases, opened, clock)
-    const incident = createCase(config.cases, opened, { ...clock, takeOver: false })
-    ui.say(`Opened case ${styled('bold', incident.id)}`)
-    return incident
+  if (!config.trusted && config.file !== undefined) {
+    ui.say(
+      `${styled('yellow', '!')} ${safe(config.file)} was found, not named, and is not trusted: see that it is yours.`,
+    )
   }
-  const { stored } = found
-  if (stored.state.closedAt !== undefined) {
-    throw new IrError('input', `Case ${stored.id} was closed at ${stored.state.closedAt}.`, {
-      hints: ['A new incident on the same server opens a new case: leave --case out.'],
-    })
-  }
-  const incident = kept
-    ? openCase(stored.folder, { ...clock, takeOver: options.takeOver === true })
-    : pretendCase(config.cases, stored, clock)
+  // Of two responders who open the first case of a server at once, the second finds the case of the first.
+  const opening = kept ? await openingLock(config.cases, context) : undefined
   try {
-    ui.say(`Case ${styled('bold', incident.id)}`)
-    if (!found.local) await acceptRegistry(context, options, incident, changes)
-    return incident
-  } catch (error) {
-    incident.close()
-    throw error
+    const found = await chooseCase(context, options, use)
+    if (found.stored === undefined) {
+      const opened = await openedBy(context, options, found.server, found.local)
+      if (opened.sinceFrom === 'default') {
+        ui.say(
+          `${styled('yellow', '!')} The registry says no knownGood for ${safe(opened.server.name)}: the window starts seven days ago (${opened.since}).`,
+        )
+      }
+      if (!kept) return { incident: pretendCase(config.cases, opened, clock), attached: false }
+      if (changes) requireApprover(found.server, context)
+      const incident = createCase(config.cases, opened, { ...clock, takeOver: false })
+      ui.say(`Opened case ${styled('bold', incident.id)}`)
+      return { incident, attached: false }
+    }
+    const { stored } = found
+    const incident = kept
+      ? openCase(stored.folder, { ...clock, takeOver: options.takeOver === true })
+      : pretendCase(config.cases, stored, clock)
+    try {
+      ui.say(`Case ${styled('bold', incident.id)}`)
+      if (!found.local) await acceptRegistry(context, options, incident, changes)
+      return { incident, attached: true }
+    } catch (error) {
+      incident.close()
+      throw error
+    }
+  } finally {
+    opening?.release()
+  }
+}
+
+/** Held while it is looked whether there is a case, and one is opened. Leaves nothing behind. */
+async function openingLock(cases: string, context: Context): Promise<{ release(): void }> {
+  const folder = join(cases, '.opening')
+  for (let tried = 0; ; tried++) {
+    makeFolder(folder)
+    try {
+      const lock = acquireLock(folder, context.by, context.now(), false)
+      return {
+        release: () => {
+          lock.release()
+          removeFolder(folder)
+        },
+      }
+    } catch (error) {
+      // Somebody else holds it, or took the folder away just now.
+      if (!(error instanceof IrError) || tried === 100) throw error
+      await sleep(50, undefined, { signal: context.signal })
+    }
   }
 }
 
 type Chosen = { stored: StoredCase; local: boolean } | { stored: undefined; server: Server; local: boolean }
 
-async function chooseCase(
-  context: Context,
-  options: IncidentOptions,
-  cases: readonly StoredCase[],
-  damaged: Awaited<ReturnType<typeof listCases>>['damaged'],
-): Promise<Chosen> {
+async function chooseCase(context: Context, options: IncidentOptions, use: string): Promise<Chosen> {
+  const { cases, damaged } = await listCases(context.config.cases)
   if (options.caseId !== undefined) {
     const stored = cases.find((one) => one.id === options.caseId)
     const broken = damaged.find(({ folder }) => basename(folder) === options.caseId)
@@ -449,13 +551,16 @@ async function chooseCase(
         hints: ['`mcp-ir case list` shows them.'],
       })
     }
-    if (options.server !== undefined && stored.state.server.name !== options.server) {
-      throw new IrError(
-        'input',
-        `Case ${stored.id} is about ${safe(stored.state.server.name)}, not ${safe(options.server)}.`,
-      )
+    const { server, closedAt, local } = stored.state
+    if (options.server !== undefined && ![server.name, ...server.aliases].includes(options.server)) {
+      throw new IrError('input', `Case ${stored.id} is about ${safe(server.name)}, not ${safe(options.server)}.`)
     }
-    return { stored, local: stored.state.local }
+    if (closedAt !== undefined) {
+      throw new IrError('input', `Case ${stored.id} was closed at ${closedAt}.`, {
+        hints: ['A new incident on the same server opens a new case: leave --case out.'],
+      })
+    }
+    return { stored, local }
   }
   const open = cases.filter((one) => one.state.closedAt === undefined)
   const { server, local } = await nameServer(context, options, open)
@@ -466,7 +571,23 @@ async function chooseCase(
     })
   }
   const [stored] = own
-  return stored === undefined ? { stored, server, local } : { stored, local: stored.state.local }
+  if (stored !== undefined) return { stored, local: stored.state.local }
+  for (const broken of damaged.filter((one) => one.server === undefined || one.server === server.name)) {
+    // A cut must not wait for a damaged journal; whatever would put something back needs it.
+    if (use !== 'network.isolate' && use !== 'respond') throw broken.error
+    context.ui.say(
+      `${styled('red', '!')} ${safe(broken.error.message, 1000)} That case is left as it is; a new one is opened.`,
+    )
+  }
+  if (use === 'network.release' || use === 'credentials.reinstate') {
+    const closed = cases.filter((one) => one.state.server.name === server.name)
+    throw new IrError('input', `${safe(server.name)} has no open case, so there is nothing to put back.`, {
+      hints: closed.map(
+        (one) => `Case ${one.id} was closed at ${one.state.closedAt}: its journal says what was changed.`,
+      ),
+    })
+  }
+  return { stored, server, local }
 }
 
 async function nameServer(
@@ -474,25 +595,48 @@ async function nameServer(
   options: IncidentOptions,
   open: readonly StoredCase[],
 ): Promise<{ server: Server; local: boolean }> {
-  if (options.target !== undefined) return { server: await fromTarget(options.target, options.as), local: true }
+  if (options.target !== undefined) return { server: await fromTarget(context, options, open), local: true }
   if (options.server === undefined) {
     throw new IrError('input', 'No server is named.', {
       hints: ['Name one of the registry, or use --target pid:… or url:….'],
     })
   }
   const { server } = options
-  const known = open.find((one) => one.state.local && one.state.server.name === server)
-  if (known !== undefined) return { server: known.state.server, local: true }
+  const known = open.find(({ state }) => state.server.name === server || state.server.aliases.includes(server))
+  if (known?.state.local) return { server: known.state.server, local: true }
+  if (known !== undefined && (await readableRegistry(context)) === undefined)
+    return { server: known.state.server, local: false }
   return { server: findServer(await context.registry(), server), local: false }
 }
 
 /** The case-local entry of a server that no registry knows. */
-async function fromTarget(target: string, as: string | undefined): Promise<Server> {
+async function fromTarget(context: Context, options: IncidentOptions, open: readonly StoredCase[]): Promise<Server> {
+  const { target = '', as } = options
   const colon = target.indexOf(':')
-  const kind = target.slice(0, Math.max(0, colon))
-  const found = await discover(kind, target.slice(colon + 1))
+  if (colon <= 0) {
+    throw new IrError('input', `--target: ${safe(target, 80)} is not KIND:ID.`, {
+      hints: ['For example --target pid:4711 or --target url:http://127.0.0.1:7001/mcp.'],
+    })
+  }
+  if (as !== undefined && !/^[A-Za-z0-9][A-Za-z0-9._/@-]{0,199}$/.test(as)) {
+    throw new IrError('input', `--as: ${safe(as, 80)} is no name.`, { hints: ['Use letters, digits and . _ / @ -'] })
+  }
+  const found = await discover(target.slice(0, colon), target.slice(colon + 1))
+  const name = as ?? found.suggestedName
+  const registry = await readableRegistry(context)
+  if (registry?.servers.some((server) => server.name === name || server.aliases.includes(name))) {
+    throw new IrError('input', `The registry has a server ${safe(name)}.`, {
+      hints: [`If it is that one: mcp-ir isolate ${safe(name)}. Else choose another name with --as.`],
+    })
+  }
+  const other = open.find(({ state }) => state.server.name === name)
+  if (other !== undefined && JSON.stringify(other.state.server.deployments) !== JSON.stringify([found.deployment])) {
+    throw new IrError('input', `Case ${other.id} is about another target of the name ${safe(name)}.`, {
+      hints: ['Choose another name with --as: each target has a case of its own.'],
+    })
+  }
   return {
-    name: as ?? found.suggestedName,
+    name,
     aliases: [],
     version: 'unknown',
     status: 'proposed',
@@ -511,7 +655,7 @@ async function fromTarget(target: string, as: string | undefined): Promise<Serve
 
 const weekMs = 7 * 86_400_000
 
-async function opening(
+async function openedBy(
   context: Context,
   options: IncidentOptions,
   server: Server,
@@ -544,7 +688,7 @@ async function acceptRegistry(
   incident: Case,
   changes: boolean,
 ): Promise<void> {
-  const registry = await context.registry()
+  const registry = await readableRegistry(context)
   const state = incident.state()
   if (registry === undefined || state.registry === undefined || registry.hash === state.registry.hash) return
   const server = registry.servers.find((one) => one.name === state.server.name)

@@ -9,6 +9,7 @@ import { safe } from './ui/safe-text.ts'
  * @param root URL of a file in the package, from which oclif finds it
  */
 export async function main(argv: string[], root: string): Promise<void> {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', unheard)
   try {
     await run(argv, root)
   } catch (error) {
@@ -24,6 +25,14 @@ export async function main(argv: string[], root: string): Promise<void> {
     const lines = message.split('\n').map((line, index) => `${index === 0 ? 'Error: ' : '       '}${safe(line, 2000)}`)
     process.stderr.write(`${[...lines, ...hints.map((hint) => `  → ${safe(hint, 2000)}`)].join('\n')}\n`)
   }
+}
+
+/**
+ * Nobody reads any more (a closed pipe, a terminal that is gone), or the disk behind it is full: what was begun is finished
+ * all the same, and the case tells of it. A cut must not end half-way because `head` had seen enough.
+ */
+function unheard(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE' && error.code !== 'EIO') process.exitCode ||= 3
 }
 
 interface Explained {

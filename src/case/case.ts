@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Evidence } from '../change.ts'
@@ -49,16 +49,7 @@ export function caseId(server: string, now: Date, random: Uint8Array): string {
 /** Makes the folder and its first line. @throws IrError when the cases folder cannot be written */
 export function createCase(cases: string, opened: Events['case.opened'], options: OpenOptions): Case {
   const folder = join(cases, opened.case)
-  try {
-    mkdirSync(cases, { recursive: true, mode: 0o700 })
-    mkdirSync(folder, { mode: 0o700 })
-    for (const name of ['evidence', 'private', 'report']) mkdirSync(join(folder, name), { mode: 0o700 })
-  } catch (error) {
-    throw new IrError('input', `The case folder ${folder} cannot be made (${systemCode(error) ?? 'unknown error'}).`, {
-      hints: ['Name another place with `cases:` in mcp-ir.yaml or MCP_IR_CASES.'],
-      cause: error,
-    })
-  }
+  for (const name of ['evidence', 'private', 'report']) makeFolder(join(folder, name))
   const lock = acquireLock(folder, options.by, options.now(), options.takeOver)
   try {
     const journal = FileJournal.create(join(folder, journalName), options)
@@ -67,6 +58,27 @@ export function createCase(cases: string, opened: Events['case.opened'], options
   } catch (error) {
     lock.release()
     throw error
+  }
+}
+
+/** Only for its owner, with whatever is above it. @throws IrError input when that cannot be */
+export function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw new IrError('input', `The folder ${folder} cannot be made (${systemCode(error) ?? 'unknown error'}).`, {
+      hints: ['Name another place with `cases:` in mcp-ir.yaml or MCP_IR_CASES.'],
+      cause: error,
+    })
+  }
+}
+
+/** When nothing is in it, and nobody else was quicker. */
+export function removeFolder(folder: string): void {
+  try {
+    rmdirSync(folder)
+  } catch (error) {
+    if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(systemCode(error) ?? '')) throw error
   }
 }
 
@@ -127,41 +139,56 @@ function handle(folder: string, journal: FileJournal, lock: Lock): Case {
 
 /** Reads one case without locking it. @throws IrError refused when its journal is damaged, or has no whole line */
 export async function readCase(folder: string): Promise<StoredCase> {
-  const stored = await readStored(folder)
-  if (stored === undefined) throw damaged(join(folder, journalName), { line: 1, what: 'is missing' })
-  return stored
-}
-
-async function readStored(folder: string): Promise<StoredCase | undefined> {
   const path = join(folder, journalName)
-  const reading = readJournal(await readFile(path))
-  if (reading.damage !== undefined) throw damaged(path, reading.damage)
-  if (reading.lines.length === 0) return undefined
-  const state = fold(reading.lines)
-  return { id: state.id, folder, lines: reading.lines, state }
+  const { damage, lines } = readJournal(await readFile(path))
+  if (damage !== undefined) throw damaged(path, damage)
+  if (lines.length === 0) throw damaged(path, { line: 1, what: 'is missing' })
+  const state = fold(lines)
+  return { id: state.id, folder, lines, state }
 }
 
-/** Every case in the folder, newest first, with those that cannot be read. A missing folder has none. */
+export interface DamagedCase {
+  readonly folder: string
+  readonly error: IrError
+  /** The server that it is about, where the journal is whole that far. */
+  readonly server: string | undefined
+}
+
+/**
+ * Every case in the folder, newest first, with those that cannot be read. A missing folder has none.
+ * @throws IrError input when the folder itself cannot be read
+ */
 export async function listCases(
   cases: string,
-): Promise<{ readonly cases: readonly StoredCase[]; readonly damaged: readonly { folder: string; error: IrError }[] }> {
+): Promise<{ readonly cases: readonly StoredCase[]; readonly damaged: readonly DamagedCase[] }> {
   const found: StoredCase[] = []
-  const broken: { folder: string; error: IrError }[] = []
-  if (!existsSync(cases)) return { cases: found, damaged: broken }
-  for (const entry of await readdir(cases, { withFileTypes: true })) {
-    const folder = join(cases, entry.name)
-    if (!entry.isDirectory() || !existsSync(join(folder, journalName))) continue
-    try {
-      const stored = await readStored(folder)
-      // A case whose first line was never finished was never opened.
-      if (stored !== undefined) found.push(stored)
-    } catch (error) {
-      if (!(error instanceof IrError)) throw error
-      broken.push({ folder, error })
-    }
+  const broken: DamagedCase[] = []
+  for (const folder of await caseFolders(cases)) {
+    const path = join(folder, journalName)
+    const reading = readJournal(await readFile(path))
+    // A case whose first line was never finished was never opened.
+    const state = reading.lines.length === 0 ? undefined : fold(reading.lines)
+    if (reading.damage !== undefined) {
+      broken.push({ folder, error: damaged(path, reading.damage), server: state?.server.name })
+    } else if (state !== undefined) found.push({ id: state.id, folder, lines: reading.lines, state })
   }
   found.sort((a, b) => (a.state.openedAt < b.state.openedAt ? 1 : -1))
   return { cases: found, damaged: broken }
+}
+
+async function caseFolders(cases: string): Promise<string[]> {
+  try {
+    const entries = await readdir(cases, { withFileTypes: true })
+    return entries
+      .filter((entry) => entry.isDirectory() && existsSync(join(cases, entry.name, journalName)))
+      .map((entry) => join(cases, entry.name))
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return []
+    throw new IrError('input', `The cases folder ${cases} cannot be read (${systemCode(error) ?? 'unknown error'}).`, {
+      hints: ['Name another place with `cases:` in mcp-ir.yaml or MCP_IR_CASES.'],
+      cause: error,
+    })
+  }
 }
 
 export interface CheckResult {

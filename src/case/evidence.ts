@@ -56,7 +56,13 @@ export class EvidenceStore implements Evidence {
   /** `manifest.json` repeats what the journal says of the evidence, for whoever has only this folder. */
   writeManifest(): void {
     const entries = evidenceOf(this.#journal.lines)
-    if (entries.length > 0) writeAtomically(join(this.#folder, 'manifest.json'), manifest(entries))
+    if (entries.length === 0) return
+    try {
+      writeAtomically(join(this.#folder, 'manifest.json'), manifest(entries))
+    } catch (error) {
+      // It repeats the journal, and is made whole when the case is opened again.
+      if (systemCode(error) === undefined) throw error
+    }
   }
 }
 

@@ -138,7 +138,7 @@ export class FileJournal implements Journal {
     const reading = readJournal(bytes)
     if (reading.damage !== undefined) throw damaged(path, reading.damage)
     if (reading.torn !== undefined) setAside(reading.torn)
-    const file = openSync(path, 'a', 0o600)
+    const file = openJournal(path)
     if (reading.torn !== undefined) {
       ftruncateSync(file, bytes.length - reading.torn.length)
       fsyncSync(file)
@@ -186,6 +186,17 @@ export class FileJournal implements Journal {
 
   close(): void {
     closeSync(this.#file)
+  }
+}
+
+function openJournal(path: string): number {
+  try {
+    return openSync(path, 'a', 0o600)
+  } catch (error) {
+    throw new StorageError(`${path} cannot be written (${systemCode(error) ?? 'unknown error'}).`, {
+      hints: ['Make it writable; nothing was changed.'],
+      cause: error,
+    })
   }
 }
 

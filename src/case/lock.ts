@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { IrError, systemCode } from '../errors.ts'
+import { IrError, StorageError, systemCode } from '../errors.ts'
 
 /** Who holds a case. */
 export interface Holder {
@@ -31,7 +31,14 @@ export interface Lock {
 export function acquireLock(folder: string, by: string, now: Date, takeOver: boolean): Lock {
   const own: Holder = { ...thisProcess(), by, at: now.toISOString(), nonce: randomBytes(8).toString('hex') }
   const draft = join(folder, `.lock-${own.nonce}`)
-  writeFileSync(draft, JSON.stringify(own), { mode: 0o600, flag: 'wx' })
+  try {
+    writeFileSync(draft, JSON.stringify(own), { mode: 0o600, flag: 'wx' })
+  } catch (error) {
+    throw new StorageError(`${folder} cannot be written (${systemCode(error) ?? 'unknown error'}).`, {
+      hints: ['Make room on its disk, or make it writable; nothing was changed.'],
+      cause: error,
+    })
+  }
   try {
     // Each round somebody else made progress; a hundred rounds in a row mean that something else is wrong.
     for (let round = 0; round < 100; round++) {

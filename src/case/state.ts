@@ -12,10 +12,10 @@ export interface CaseState {
   readonly since: string
   readonly sinceFrom: Events['case.opened']['sinceFrom']
   readonly closedAt: string | undefined
-  /** First time that an isolation step was finished and stands: no release since. */
+  /** When the isolation that stands was seen to be whole; undefined once any of it was put back. */
   readonly isolatedAt: string | undefined
-  /** When isolation was ever first finished: the end of the window. */
-  readonly firstIsolatedAt: string | undefined
+  /** When a verified build took the place of the isolated one. */
+  readonly rebuiltAt: string | undefined
   /** The playbook that was last started. */
   readonly playbook: string | undefined
   /** By step id, in the order in which they were first met. */
@@ -46,7 +46,7 @@ export interface StepRun {
   readonly recorded: ReadonlyMap<string, readonly JsonObject[]>
   readonly failed: ReadonlyMap<string, Events['change.failed']>
   readonly finished: (Events['step.finished'] & { readonly at: string }) | undefined
-  /** What it did was put back since: the step is to be done again. */
+  /** What it did was put back, or its server was replaced, since: the step is to be done again. */
   readonly undone: boolean
 }
 
@@ -89,7 +89,7 @@ export function fold(lines: readonly Line[]): CaseState {
     sinceFrom: first.data.sinceFrom,
     closedAt: undefined,
     isolatedAt: undefined,
-    firstIsolatedAt: undefined,
+    rebuiltAt: undefined,
     playbook: undefined,
     steps,
     notes: [],
@@ -99,6 +99,10 @@ export function fold(lines: readonly Line[]): CaseState {
     const found = steps.get(line.step ?? '')?.runs.at(-1)
     if (found === undefined) throw new TypeError(`line ${line.seq} belongs to no started step`)
     return found
+  }
+
+  const forget = (which: (use: string) => boolean): void => {
+    for (const history of steps.values()) if (which(history.use)) for (const one of history.runs) one.undone = true
   }
 
   for (const line of lines) {
@@ -120,13 +124,8 @@ export function fold(lines: readonly Line[]): CaseState {
         const id = line.step ?? ''
         const history = steps.get(id) ?? { id, use: line.data.use, runs: [] }
         steps.set(id, history)
-        const last = history.runs.at(-1)
-        if (last?.run === line.data.run) {
-          if (!line.data.resumed) {
-            Object.assign(last, { planned: undefined, approved: false, declined: false, finished: undefined })
-          }
-          break
-        }
+        // An attempt that comes to nothing (refused, declined, mistyped) leaves what was done before as it is.
+        if (history.runs.at(-1)?.run === line.data.run) break
         history.runs.push({
           run: line.data.run,
           startedAt: line.at,
@@ -144,14 +143,15 @@ export function fold(lines: readonly Line[]): CaseState {
         break
       }
       case 'step.planned':
-        run(line).planned = line.data
+        Object.assign(run(line), { planned: line.data, approved: false, declined: false })
         for (const change of line.data.operations.flatMap((operation) => operation.changes)) {
-          const { firstPlanned } = run(line)
-          if (!firstPlanned.has(change.id)) firstPlanned.set(change.id, change)
+          const { firstPlanned, attempts } = run(line)
+          // What was never started is planned from the world as it is now, not as an abandoned plan saw it.
+          if (!attempts.has(change.id)) firstPlanned.set(change.id, change)
         }
         break
       case 'step.approved':
-        run(line).approved = true
+        Object.assign(run(line), { approved: true, finished: undefined })
         break
       case 'step.declined':
         run(line).declined = true
@@ -165,9 +165,21 @@ export function fold(lines: readonly Line[]): CaseState {
         break
       }
       case 'change.applied': {
-        const { applied, failed } = run(line)
+        const { applied, failed, planned } = run(line)
         applied.set(line.data.id, { receipt: line.data.receipt, settled: line.data.settled })
         failed.delete(line.data.id)
+        const use = steps.get(line.step ?? '')?.use ?? ''
+        const undone = undoneBy[use]
+        if (undone !== undefined && planned?.operations.some(({ undoes }) => undoes?.[line.data.id] !== undefined)) {
+          // With the first change that is put back the step is no longer done, whatever becomes of the rest.
+          forget((other) => other === undone)
+          if (undone === 'network.isolate') state.isolatedAt = undefined
+        } else if (use === 'network.isolate' && state.rebuiltAt !== undefined) {
+          // The rebuilt server is cut off in its turn: what was done for the one before it is to be done again.
+          forget((other) => other !== 'network.isolate' && other !== 'manual')
+          state.isolatedAt = undefined
+          state.rebuiltAt = undefined
+        }
         break
       }
       case 'change.failed':
@@ -176,17 +188,8 @@ export function fold(lines: readonly Line[]): CaseState {
       case 'step.finished': {
         const finished = run(line)
         finished.finished = { ...line.data, at: line.at }
-        if (line.data.use === 'network.isolate' && isWhole(line.data)) {
-          state.isolatedAt ??= line.at
-          state.firstIsolatedAt ??= line.at
-        }
-        const undone = undoneBy[line.data.use]
-        if (undone !== undefined && isDone(line.data.state)) {
-          for (const history of steps.values()) {
-            if (history.use === undone && isWhole(line.data)) for (const other of history.runs) other.undone = true
-          }
-          if (line.data.use === 'network.release') state.isolatedAt = undefined
-        }
+        if (line.data.use === 'network.isolate' && isWhole(line.data)) state.isolatedAt ??= line.at
+        if (line.data.use === 'deployment.redeploy' && isWhole(line.data)) state.rebuiltAt = line.at
         break
       }
       default:
@@ -229,6 +232,8 @@ export function standing(lines: readonly Line[], use: string): readonly Standing
     if (line.kind === 'step.finished' && line.data.use === replacing && isDone(line.data.state)) {
       // A rebuilt server took the place of the isolated one, which never runs again: there is nothing to put back.
       for (const [id, { operation }] of found) {
+        // Its clients still lack it: their configurations are put back by release, as they start or find the rebuilt one.
+        if (operation.key.startsWith('client:')) continue
         if (line.data.only === undefined || line.data.only === operation.key) found.delete(id)
       }
     }
@@ -269,5 +274,9 @@ export function openPoints(lines: readonly Line[]): readonly string[] {
     if (line.kind === 'manual.answered' || line.kind === 'manual.skipped') manual.delete(step)
   }
   for (const [id, question] of manual) open.push(`${id}: not answered: ${question}`)
+  const cut = standing(lines, 'network.isolate')
+  if (cut.length > 0) {
+    open.push(`cut off, and neither rebuilt nor released: ${cut.map(({ change }) => change.target).join(', ')}`)
+  }
   return open
 }

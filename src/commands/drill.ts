@@ -29,7 +29,7 @@ export default class Drill extends IrCommand {
   protected async act(): Promise<CommandResult> {
     const { flags } = await this.parse(Drill)
     const context = await this.context(flags)
-    if (flags.stop) return stopDrills(context)
+    if (flags.stop) return stopDrills(context, flags['dry-run'])
     const { scenario, keep, commander, aware } = flags
     return drill(context, { ...this.incidentOptions(flags, context), scenario, keep, commander, aware })
   }

@@ -49,6 +49,11 @@ export interface DrillResult {
 /** A real exercise on this machine: builds the company, runs the ordinary `respond` in it, and measures what came of it. */
 export async function drill(context: Context, options: DrillOptions): Promise<DrillResult> {
   const { ui, signal } = context
+  if (options.dryRun) {
+    throw new IrError('input', 'A drill is its own dry run: it changes nothing but the company that it makes.', {
+      hints: ['Leave --dry-run out.'],
+    })
+  }
   let company: Company | undefined
   let stays = false
   try {
@@ -178,19 +183,24 @@ function farewell(
 }
 
 /** Ends every company of this user that was kept, or whose drill died. */
-export async function stopDrills({
-  ui,
-}: Context): Promise<Omit<DrillResult, 'result'> & { readonly result: { readonly stopped: readonly string[] } }> {
+export async function stopDrills(
+  { ui }: Context,
+  dryRun: boolean,
+): Promise<Omit<DrillResult, 'result'> & { readonly result: { readonly stopped: readonly string[] } }> {
   const stopped: string[] = []
   for (const name of await readdir(tmpdir())) {
     const folder = join(tmpdir(), name)
     if (!name.startsWith(folderPrefix) || !(await leftStanding(folder))) continue
-    const processes = await endCompany(folder)
     stopped.push(folder)
+    if (dryRun) {
+      ui.say(`Would end the processes of ${folder}.`)
+      continue
+    }
+    const processes = await endCompany(folder)
     ui.say(`Ended ${count(processes, 'process', 'processes')} of ${folder}; the case stays there.`)
   }
   if (stopped.length === 0) ui.say('No drill stands.')
-  const status = stopped.length === 0 ? 'nothing-to-do' : 'done'
+  const status = stopped.length === 0 ? 'nothing-to-do' : dryRun ? 'planned' : 'done'
   return { status, exitCode: 0, case: undefined, problems: [], result: { stopped } }
 }
 

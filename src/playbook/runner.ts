@@ -122,11 +122,13 @@ export async function runStep(
   }
 
   try {
-    const [prepared, warnings] = await stage('looking', async () => {
-      const operations = (await kind.operations?.(input)) ?? []
-      const all = await Promise.all(operations.map((operation) => prepare(operation)))
-      return [all, resumed ? [] : await check(all)] as const
-    })
+    const prepared = await stage('looking', async () =>
+      Promise.all(((await kind.operations?.(input)) ?? []).map((operation) => prepare(operation))),
+    )
+    const recalled = resumed ? recall(prepared, previous) : []
+    // What the interrupted attempt did not plan (it was narrowed, the registry has more by now) is planned now.
+    const fresh = prepared.filter(({ operation }) => !recalled.some((planned) => isOf(planned, operation)))
+    const warnings = await stage('looking', () => check(fresh))
 
     journal.append('step.started', { use: kind.kind, run: number, resumed }, id)
     const run = (): StepRun => {
@@ -137,13 +139,13 @@ export async function runStep(
 
     let hash: string | undefined
     if (prepared.length > 0) {
-      const planned = resumed ? undefined : await stage('planning', () => plan(prepared, warnings))
-      const current = planned ?? recall(prepared, run())
+      const added = await stage('planning', () => plan(fresh, warnings))
+      const isNew = !resumed || added.some((operation) => operation.changes.length > 0)
+      const current = [...recalled, ...added]
       hash = planHash(id, current, incident.id)
-      if (planned !== undefined) {
-        journal.append('step.planned', { run: number, hash, operations: planned, warnings }, id)
-      }
       const changes = current.flatMap((operation) => operation.changes)
+      if (isNew) journal.append('step.planned', { run: number, hash, operations: current, warnings }, id)
+      if (options.dryRun && needsApprover(view.server, context)) warnings.push('it will need --approved-by NAME')
       const shown = { plan: { hash, changes }, open: [], residue: [], limits: [], warnings }
       if (options.expect !== undefined && options.expect !== hash) {
         throw new IrError('refused', `The plan is not the expected one: its hash is ${hash}.`, {
@@ -154,7 +156,8 @@ export async function runStep(
       if (changes.length > 0 || options.dryRun) presenter.plan(id, view.server, current, hash)
       if (options.dryRun) return finish({ state: 'planned', ...shown })
       if (changes.length > 0 && options.consent === 'none') return finish({ state: 'consent-required', ...shown })
-      if (changes.length > 0 && !resumed) {
+      // What was agreed to before an interruption is gone on with; a person at the terminal is asked again.
+      if (changes.length > 0 && (isNew || options.consent === 'ask')) {
         requireApprover(view.server, context)
         const asked = context.now().getTime()
         const agreed = await presenter.consent(id, view.server, changes)
@@ -204,10 +207,18 @@ export async function runStep(
     context.signal.throwIfAborted()
     return finish(await conclude(result, outcome, prepared, warnings, hash))
   } catch (error) {
+    const made = incident.state().steps.get(id)?.runs.at(-1)?.applied.size ?? 0
+    const stands = made === 0 ? [] : [`${made} of the changes of ${id} are made and stand; they are not verified yet.`]
     if (!(error instanceof StorageError) && context.signal.aborted) {
       journal.append('interrupted', { during: id })
-      throw new IrError('interrupted', `Interrupted during ${id}. The case is consistent.`, {
-        hints: ['Run the same command again: it goes on from here.'],
+      throw new IrError('interrupted', `Interrupted during ${id}. Case ${incident.id} is consistent.`, {
+        hints: [...stands, 'Run the same command again: it goes on from here.'],
+      })
+    }
+    if (error instanceof StorageError) {
+      throw new StorageError(`${error.message} (case ${incident.id})`, {
+        hints: [...stands, ...error.hints],
+        cause: error,
       })
     }
     throw error
@@ -289,9 +300,9 @@ export async function runStep(
           errors.push(error)
           one.failed = error.message
         }
-        // The original state is the one before the run's first attempt.
+        // The original state is the one before the run's first attempt at it.
         one.changes = one.changes.map((change) => {
-          const undo = first?.get(change.id)?.undo
+          const undo = previous?.attempts.has(change.id) === true ? first?.get(change.id)?.undo : undefined
           return undo === undefined ? change : { ...change, undo }
         })
       }),
@@ -346,8 +357,18 @@ export async function runStep(
   }
 
   /** The journalled plan, put back onto the operations. */
-  function recall(all: readonly Prepared[], run: StepRun): readonly PlannedOperation[] {
-    const operations = run.planned?.operations ?? []
+  function recall(all: readonly Prepared[], run: StepRun | undefined): readonly PlannedOperation[] {
+    const operations = run?.planned?.operations ?? []
+    const missing = operations.filter((planned) => !all.some(({ operation }) => isOf(planned, operation)))
+    if (missing.length > 0) {
+      throw new IrError(
+        'input',
+        `${id} was interrupted at work on ${missing.map(({ key }) => key).join(', ')} as well.`,
+        {
+          hints: ['Finish that first: run it again without --deployment, on the registry as it was.'],
+        },
+      )
+    }
     const stands = standing(journal.lines, undoneUse[kind.kind] ?? '')
     for (const one of all) {
       const planned = operations.find(
@@ -362,6 +383,17 @@ export async function runStep(
       one.changes = one.changes.filter((change) => planned?.undoes === undefined || one.undoes.has(change.id))
     }
     return operations
+  }
+
+  /** Of an undoing step: what stands all the same, as its target is no longer among the registered ones. */
+  function leftStanding(all: readonly Prepared[]): string[] {
+    if (undoneUse[kind.kind] === undefined || options.deployment !== undefined) return []
+    return standing(journal.lines, undoneUse[kind.kind] ?? '')
+      .filter(({ operation }) => !all.some((one) => isOf(operation, one.operation)))
+      .map(
+        ({ operation, change }) =>
+          `${change.target} stands: ${operation.key} is no longer in the registry entry of this case`,
+      )
   }
 
   async function observe(all: readonly Prepared[], open: readonly Open[]): Promise<Outcome> {
@@ -419,13 +451,17 @@ export async function runStep(
         observed.filter(({ holds }) => !holds).map(({ claim, seen }) => `${key}: not seen that ${claim}: ${seen}`),
       ),
       ...(result.open ?? []),
+      ...leftStanding(all),
     ]
     const residue = [...outcome.operations.flatMap((operation) => operation.residue), ...(result.residue ?? [])]
     const limits = [
       ...new Set([...outcome.operations.flatMap((operation) => operation.limits), ...(result.limits ?? [])]),
     ]
     const changes = all.flatMap((one) => one.changes)
-    const state = stateOf(result, outcome, open, residue, changes)
+    const state =
+      kind.operations !== undefined && all.length === 0 && open.length === 0
+        ? 'nothing-to-do'
+        : stateOf(result, outcome, open, residue, changes)
     const stored = await incident.evidence.put(
       `${id}-output.json`,
       'application/json',
@@ -458,6 +494,10 @@ export async function runStep(
   }
 }
 
+function isOf(planned: PlannedOperation, operation: Operation): boolean {
+  return planned.key === operation.key && planned.adapter === operation.adapter
+}
+
 /** Which steps an undoing step puts back. */
 const undoneUse: Readonly<Record<string, string>> = {
   'network.release': 'network.isolate',
@@ -486,19 +526,23 @@ function openPoint(change: Change, error: string): string {
   return `${change.summary}: ${error}.${command}`
 }
 
-/** Four eyes on what matters most: the approver is somebody else. */
-function requireApprover(server: Server, context: Context): void {
-  if (server.criticality !== 'high') return
-  if (context.approvedBy === undefined) {
-    throw new IrError('consent', `${server.name} is of high criticality: somebody else must approve.`, {
+/** Whether the approval of somebody else than who acts is still missing. */
+function needsApprover(server: Server, context: Context): boolean {
+  const { by, approvedBy } = context
+  if (server.criticality !== 'high') return false
+  return approvedBy === undefined || approvedBy.toLowerCase() === by.toLowerCase()
+}
+
+/** Four eyes on what matters most. @throws IrError consent */
+export function requireApprover(server: Server, context: Context): void {
+  if (!needsApprover(server, context)) return
+  throw new IrError(
+    'consent',
+    `${server.name} is of high criticality: somebody else than ${context.by} must approve.`,
+    {
       hints: ['Add --approved-by NAME.'],
-    })
-  }
-  if (context.approvedBy === context.by) {
-    throw new IrError('consent', `${server.name} is of high criticality: ${context.by} cannot approve alone.`, {
-      hints: ['--approved-by must name somebody else than --by.'],
-    })
-  }
+    },
+  )
 }
 
 function stopped(

@@ -1,13 +1,21 @@
 import type { BlastRadius } from '../blast-radius/port.ts'
 import type { StoredCase } from '../case/case.ts'
-import type { StepState } from '../case/events.ts'
-import { openPoints } from '../case/state.ts'
+import type { Line, StepState } from '../case/events.ts'
+import { type CaseState, openPoints, standing } from '../case/state.ts'
 import type { Review } from '../invocations/port.ts'
 import { count, moment } from './format.ts'
 import { safe } from './safe-text.ts'
 import { table } from './table.ts'
 
 const number = (value: number | undefined): string => (value === undefined ? '–' : value.toLocaleString('en'))
+
+/** A log that a suspect filled must not fill the terminal. */
+function most(heads: readonly string[], rows: readonly (readonly string[])[]): string {
+  const shown = 50
+  const more =
+    rows.length > shown ? `\n… and ${count(rows.length - shown, 'more row')}: all are in the JSON and the report` : ''
+  return `${table(heads, rows.slice(0, shown), 140)}${more}`
+}
 
 /** What a server did, for a person. The output is our own, the strings in it are not. */
 function reviewText(output: unknown): string {
@@ -27,7 +35,7 @@ function reviewText(output: unknown): string {
       moment(tool.first),
       moment(tool.last),
     ])
-    parts.push(table(['TOOL', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'FIRST', 'LAST'], rows, 140))
+    parts.push(most(['TOOL', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'FIRST', 'LAST'], rows))
   }
   if (review.callers.length > 0) {
     const rows = review.callers.map((caller) => [
@@ -38,7 +46,7 @@ function reviewText(output: unknown): string {
       number(caller.bytes),
       moment(caller.last),
     ])
-    parts.push(table(['CALLER', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'LAST'], rows, 140))
+    parts.push(most(['CALLER', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'LAST'], rows))
   }
   parts.push(
     ...review.findings.map(
@@ -84,7 +92,7 @@ function blastRadiusText(output: unknown): string {
       call.tool,
       `hop ${call.hop}, by ${call.by}`,
     ])
-    parts.push('Suspect calls to other servers:', table(['AT', 'SERVER', 'TOOL', 'WHY'], rows, 140))
+    parts.push('Suspect calls to other servers:', most(['AT', 'SERVER', 'TOOL', 'WHY'], rows))
   }
   if (radius.owners.length > 0) parts.push(`Call: ${radius.owners.map((owner) => safe(owner)).join(', ')}`)
   return [...parts, ...gapsText(radius.gaps)].join('\n\n')
@@ -96,17 +104,20 @@ function gapsText(gaps: readonly string[]): string[] {
     : [['What could not be seen:', ...gaps.map((gap) => `  - ${safe(gap, 1000)}`)].join('\n')]
 }
 
+function whereItStands(state: CaseState, lines: readonly Line[]): string {
+  if (state.closedAt !== undefined) return 'closed'
+  if (state.rebuiltAt !== undefined) return 'open, rebuilt'
+  if (state.isolatedAt !== undefined) return 'open, isolated'
+  return standing(lines, 'network.isolate').length === 0 ? 'open, NOT isolated' : 'open, cut but NOT verified'
+}
+
 /** The cases, newest first. */
 export function casesText(cases: readonly StoredCase[]): string {
   if (cases.length === 0) return 'No cases.'
   const rows = cases.map(({ id, state, lines }) => [
     id,
     state.server.name,
-    state.closedAt === undefined
-      ? state.isolatedAt === undefined
-        ? 'open, NOT isolated'
-        : 'open, isolated'
-      : 'closed',
+    whereItStands(state, lines),
     moment(state.openedAt),
     count(openPoints(lines).length, 'point'),
   ])
@@ -144,6 +155,16 @@ export function caseText({ id, folder, lines, state }: StoredCase): string {
     folder,
     '',
     rows.length === 0 ? 'No step was begun.' : table(['STEP', 'KIND', 'STATE', 'FINISHED'], rows, 120),
+    ...(state.notes.length === 0
+      ? []
+      : [
+          '',
+          table(
+            ['NOTED', 'KIND', 'TEXT'],
+            state.notes.map(({ at, kind, text }) => [moment(at), kind, text]),
+            120,
+          ),
+        ]),
     ...(open.length === 0 ? [] : ['', 'Still open:', ...open.map((point) => `  - ${safe(point, 1000)}`)]),
   ].join('\n')
 }

@@ -56,7 +56,7 @@ export function presenter(ui: Ui, consent: Consent, columns: number, answers: bo
           ),
         )
       }
-      ui.say(styled('dim', `  plan ${hash.slice(0, 16)}…`))
+      ui.say(styled('dim', `  plan ${hash}`))
       ui.say('')
     },
     consent: async (step, server, changes) => {

@@ -193,4 +193,30 @@ describe('what a tired responder types', () => {
     expect([refused.code, refused.json.status]).toEqual([4, 'refused'])
     expect(stateOf(process.pid)).not.toBe('T')
   })
+
+  test('a registry that changed since the case was opened: the difference is shown and needs a yes', async () => {
+    const own = workplace(registry())
+    const here = (...args: string[]) => mcpIr(args, { cwd: own })
+    expect((await here('isolate', name, '--yes')).code).toBe(0)
+    writeFileSync(join(own, 'registry.yaml'), registry().replace('platform-team', 'somebody-else'))
+    const asked = await here('release', name)
+    expect([asked.code, asked.stderr]).toEqual([2, expect.stringMatching(/platform-team[\s\S]*somebody-else/)])
+    expect(stateOf(server.pid)).toBe('T')
+    expect((await here('release', name, '--yes')).code).toBe(0)
+    const shown = await here('case', 'show', '--json')
+    expect(readFileSync(join(shown.json.result.folder, 'journal.ndjson'), 'utf8')).toContain(
+      '"kind":"registry.accepted"',
+    )
+  })
+
+  test('a server of high criticality needs the approval of somebody else', async () => {
+    const own = workplace(registry('    criticality: high\n'))
+    const here = (...args: string[]) => mcpIr(['isolate', name, '--yes', '--by', 'alice', ...args], { cwd: own })
+    expect([(await here()).code, (await here('--approved-by', 'alice')).code]).toEqual([2, 2])
+    expect(stateOf(server.pid)).not.toBe('T')
+    expect((await here('--approved-by', 'bob')).code).toBe(0)
+    expect((await mcpIr(['release', name, '--yes', '--by', 'alice', '--approved-by', 'bob'], { cwd: own })).code).toBe(
+      0,
+    )
+  })
 })

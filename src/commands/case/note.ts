@@ -2,6 +2,7 @@ import { Args, Flags } from '@oclif/core'
 import { type CommandResult, IrCommand } from '../../base-command.ts'
 import { openCase } from '../../case/case.ts'
 import { findCase } from '../../case/find.ts'
+import { IrError } from '../../errors.ts'
 import { parseInstant } from '../../instant.ts'
 import { moment } from '../../ui/format.ts'
 
@@ -24,6 +25,7 @@ export default class CaseNote extends IrCommand {
   protected async act(): Promise<CommandResult> {
     const { args, flags } = await this.parse(CaseNote)
     const context = await this.context(flags)
+    if (args.text.trim() === '') throw new IrError('input', 'The note is empty.')
     const at = flags.at === undefined ? context.now().toISOString() : parseInstant(flags.at, '--at', context.now())
     const found = await findCase(context.config.cases, flags.case)
     const note = { kind: flags.kind, text: args.text, at }
