@@ -17,6 +17,11 @@ export default class Isolate extends IrCommand {
       helpValue: 'KIND:ID',
     }),
     region: Flags.string({ description: 'Region of an aws-ec2 target.', env: 'MCP_IR_REGION' }),
+    clients: Flags.string({
+      description: 'A home folder: take the server out of the client configurations in it too.',
+      env: 'MCP_IR_CLIENTS',
+      helpValue: 'DIR',
+    }),
     as: Flags.string({ description: 'Name for the target in the case.', env: 'MCP_IR_AS', helpValue: 'NAME' }),
   }
   static override examples = [
@@ -28,15 +33,16 @@ export default class Isolate extends IrCommand {
   protected async act(): Promise<CommandResult> {
     const { args, flags } = await this.parse(Isolate)
     const context = await this.context(flags)
-    const { target, as, deployment, expect, commander, aware } = flags
+    const { target, region, as, clients, deployment, expect, commander, aware } = flags
     const incident = await runSingle(
       context,
       'network.isolate',
-      {},
+      { clients },
       {
         ...this.incidentOptions(flags, context),
         server: args.server,
         target,
+        region,
         as,
         deployment,
         expect,

@@ -5,6 +5,9 @@ import type { Containment, Discovered } from './port.ts'
 /** Every containment adapter, by the kind of deployment that it cuts off. Loaded when it is used. */
 export const containment: Readonly<Record<string, () => Promise<Containment<never>>>> = {
   'local-process': async () => (await import('./local-process.ts')).localProcess,
+  // Acts on a file instead of a deployment: the step gives it the targets that it takes.
+  'mcp-client-config': async () =>
+    (await import('./mcp-client-config.ts')).mcpClientConfig as unknown as Containment<never>,
 }
 
 /**

@@ -9,7 +9,7 @@ import { describe, type Found, find, holdersOf, localAddress, looker } from '../
 import type { Process, ProcessId } from '../processes/proc.ts'
 import * as proc from '../processes/proc.ts'
 import { redactCommand } from '../processes/redact.ts'
-import { relatedOrphans, supervisorOf, treeOf, untouchable } from '../processes/tree.ts'
+import { type Related, relatedOrphans, supervisorOf, treeOf, untouchable } from '../processes/tree.ts'
 import type { DeploymentOf } from '../registry/port.ts'
 import { safe } from '../ui/safe-text.ts'
 import type { Containment, ContainmentTarget, Discovered } from './port.ts'
@@ -32,6 +32,7 @@ const patienceMs = 10_000
 const limits = [
   'What the processes had handed to the kernel before they were stopped may still be delivered by it.',
   'The kernel keeps connections of stopped processes open and accepts new ones; nobody reads or answers them.',
+  'A process that detached itself from the server before and has shed its environment, open files, folder, script and program cannot be linked to it.',
   'Only processes on this machine were stopped: copies of the server on other machines are not touched.',
 ]
 
@@ -41,6 +42,14 @@ interface Params {
   readonly startTicks: number
   readonly bootId: string
   readonly tree: readonly (ProcessId & { readonly stopped: boolean })[]
+}
+
+/**
+ * The undo as it is planned: names the process and nothing that it could change between two looks, since the plan is
+ * approved by its hash. Which processes of the tree were stopped comes with the receipt.
+ */
+interface PlannedUndo extends ProcessId {
+  readonly bootId: string
 }
 
 /** What release continues; processes that somebody else had stopped before are not among them. Parents first. */
@@ -85,6 +94,9 @@ export const localProcess: Containment<Local> = {
           hint: 'Run the same with sudo to stop them too.',
         })
       }
+      for (const message of alsoHurt(root, members(found, [root]), target.deployment)) {
+        problems.push({ kind: 'warning', message })
+      }
       const supervisor = supervisorOf(found.table, root, found.look)
       if (supervisor !== undefined) {
         problems.push({
@@ -111,7 +123,8 @@ export const localProcess: Containment<Local> = {
       const tree = members(found, [root]).map((one) => ({ process: one, stopped: proc.condition(one) === 'held' }))
       if (tree.every(({ stopped }) => stopped)) return []
       const started = proc.startedAt(root).toISOString().slice(0, 19)
-      const name = `process ${root.pid} started ${started}Z`
+      // Not by the clock, which may be set, and from which the kernel tells the boot to the second only.
+      const name = `process ${root.pid} (start tick ${root.startTicks})`
       const ids = tree.map(({ process, stopped }) => ({ pid: process.pid, startTicks: process.startTicks, stopped }))
       const params: Params = { pid: root.pid, startTicks: root.startTicks, bootId: proc.bootId(), tree: ids }
       const running = ids.filter(({ stopped }) => !stopped).map(({ pid, startTicks }) => ({ pid, startTicks }))
@@ -127,16 +140,9 @@ export const localProcess: Containment<Local> = {
           priority: 'essential',
           after: [],
           params: params as unknown as Json,
-          undo: { bootId: params.bootId, processes: running } as unknown as Json,
-          breaks: [
-            ...(target.consumers ?? []).map((consumer) => `${consumer} loses its tools`),
-            ...breaks(
-              root,
-              tree.map(({ process }) => process),
-              target.deployment,
-              ports,
-            ),
-          ],
+          undo: { pid: root.pid, startTicks: root.startTicks, bootId: params.bootId } satisfies PlannedUndo,
+          // Only what the suspect cannot change between two looks: the rest is warned of (see `check`).
+          breaks: (target.consumers ?? []).map((consumer) => `${consumer} loses its tools`),
           command: `kill -STOP ${running.map(({ pid }) => pid).join(' ')}`,
           facts: {
             host: hostname(),
@@ -181,38 +187,29 @@ export const localProcess: Containment<Local> = {
         return receiptOf(change, call, tree)
       },
       undo: {
+        // A process that has ended is no drift: there is nothing of it that could be overridden.
         async drift(change, receipt) {
-          const { bootId, processes } = stoppedBy(change, receipt)
-          if (bootId !== proc.bootId()) return ['this machine was started again: none of its processes is left']
-          return processes.flatMap((id) => {
-            const now = proc.readProcess(id.pid)
-            const state = proc.condition(id)
-            if (state === 'held') return []
-            if (state === 'running') return [`${describe(now as Process)} already runs again: somebody continued it`]
-            return [
-              now === undefined || proc.same(id, now)
-                ? `process ${id.pid} has ended`
-                : `pid ${id.pid} is another process now, ${describe(now)}: it is left alone`,
-            ]
-          })
+          return livingOf(stoppedBy(change, receipt))
+            .filter((id) => proc.condition(id) === 'running')
+            .map(({ pid }) => `process ${pid} already runs again: somebody continued it`)
         },
         async apply(change, receipt, call) {
           notInterrupted(call.signal)
-          const { bootId, processes } = stoppedBy(change, receipt)
-          const denied: ProcessId[] = []
+          const stopped = stoppedBy(change, receipt)
+          const back = continued(change, receipt)
           // Children first, so that none is missed by a parent that looks for it at once.
-          const left = bootId === proc.bootId() ? processes.toReversed() : []
-          for (const id of left) if (!signal(id, 'SIGCONT')) denied.push(id)
+          const denied = livingOf(stopped)
+            .toReversed()
+            .filter((id) => !signal(id, 'SIGCONT'))
           if (denied.length > 0) {
             const pids = denied.map(({ pid }) => pid).join(' ')
             throw new IrError('denied', `We may not continue: ${pids}.`, { hints: [`sudo kill -CONT ${pids}`] })
           }
-          return continued(left)
+          return back
         },
         async settle(change, receipt) {
-          const { bootId, processes } = stoppedBy(change, receipt)
-          const left = bootId === proc.bootId() ? processes : []
-          return left.some((id) => proc.condition(id) === 'held') ? undefined : continued(left)
+          const held = livingOf(stoppedBy(change, receipt)).some((id) => proc.condition(id) === 'held')
+          return held ? undefined : continued(change, receipt)
         },
       },
     },
@@ -233,6 +230,10 @@ async function suspend(change: Change, call: ActionCall<Target>): Promise<Receip
   }
   const ids = new Map<string, ProcessId>()
   for (const id of [...params.tree, ...recorded(call)]) ids.set(key(id), id)
+  // A later try may plan anew, and must not take for somebody else's what this one stopped.
+  const mine = params.tree.filter(({ stopped }) => !stopped).map(({ pid, startTicks }) => ({ pid, startTicks }))
+  const noted = new Set(recorded(call).map(key))
+  if (mine.some((id) => !noted.has(key(id)))) await call.record({ stopping: mine })
   const groups = new Set(recordedGroups(call))
   const denied = new Map<string, Process>()
   const began = performance.now()
@@ -306,6 +307,14 @@ async function verifyIsolated({ target, changes, receipts, signal }: Call<Target
     const then = readings.get(key(one))?.counters
     return then !== undefined && then !== counters(one)
   })
+  // What ran in either look, unless it is seen to be stopped since or turned out to be one of the tree.
+  const seen = [relatedTo(first, before), relatedTo(second, after)].flat()
+  const related = new Map(
+    seen
+      .filter(({ process: one }) => proc.condition(one) !== 'held' && !after.some((other) => proc.same(other, one)))
+      .map((one) => [key(one.process), one]),
+  )
+  const linked = [...related.values()].filter(({ link }) => link === 'strong')
   const dark = after.filter((one) => proc.ioCounters(one.pid) === undefined)
   const all = after.length
   observed.push(
@@ -329,6 +338,11 @@ async function verifyIsolated({ target, changes, receipts, signal }: Call<Target
         seen: fresh.length === 0 ? 'none' : list(fresh),
         holds: fresh.length === 0,
       },
+      {
+        claim: 'no process that descends from the server runs on',
+        seen: linked.length === 0 ? 'none seen' : `running with what is its own: ${listRelated(linked)}`,
+        holds: linked.length === 0,
+      },
     )
   }
   if (deployment.url !== undefined && asked !== undefined) {
@@ -344,15 +358,19 @@ async function verifyIsolated({ target, changes, receipts, signal }: Call<Target
   for (const problem of second.problems) if (problem.kind !== 'warning') residue.push(problem.message)
 
   if (dark.length > 0) residue.push(`the I/O counters of these may not be read, only processor time was: ${list(dark)}`)
-  const roots = tops(second, after)
-  for (const root of roots) {
-    const members = new Set(after.map(({ pid }) => pid))
-    const orphans = relatedOrphans(second.table, root, members, second.protectedPids, second.look)
-    for (const orphan of orphans) {
-      residue.push(
-        `${describe(orphan)} still runs and may have been started by the server (same user, same folder or script). If it is: kill -STOP ${orphan.pid}`,
-      )
-    }
+  const pids = (some: readonly Related[]): string => some.map(({ process }) => process.pid).join(' ')
+  if (linked.length > 0) {
+    residue.push(
+      `detached from the server, and not stopped: ${listRelated(linked)}. Look at them, then: kill -STOP ${pids(linked)}`,
+    )
+  }
+  const similar = [...related.values()].filter(({ link }) => link === 'weak')
+  if (similar.length > 0) {
+    residue.push(
+      `these still run and may have been started by the server: ${listRelated(similar)}. Those that were: kill -STOP ${pids(similar)}`,
+    )
+  }
+  for (const root of tops(second, after)) {
     const supervisor = supervisorOf(second.table, root, second.look)
     if (supervisor !== undefined) {
       residue.push(
@@ -369,6 +387,9 @@ async function verifyIsolated({ target, changes, receipts, signal }: Call<Target
   return { ...verdict(observed, [...new Set(residue)]), output: { processes: state(after) } }
 }
 
+const nothingLeft =
+  'the processes ended while they were stopped: there is nothing to put back; start the server by its own means'
+
 async function verifyReleased({ target, changes, receipts, signal }: Call<Target>): Promise<Verdict> {
   const { deployment } = target
   const observed: Observation[] = []
@@ -379,28 +400,43 @@ async function verifyReleased({ target, changes, receipts, signal }: Call<Target
   // What somebody else had stopped before was left as it was; without a receipt everything must run.
   const ours = continued.size === 0 ? alive : alive.filter((one) => continued.has(key(one)))
   const still = ours.filter((one) => held.includes(one))
-  const total = `${ours.length} of ${ours.length}`
-  observed.push({
-    claim: 'the processes of the server run again',
-    seen: ours.length === 0 ? 'none is left' : still.length === 0 ? total : `stopped: ${list(still)}`,
-    holds: ours.length > 0 && still.length === 0,
-  })
-  if (deployment.url !== undefined) {
-    // It first works off what waited for it.
-    let asked = await ask(deployment.url, signal)
-    for (let tried = 1; tried < 5 && asked?.answers !== true; tried++) {
-      await sleep(spacingMs, undefined, { signal })
-      asked = await ask(deployment.url, signal)
-    }
-    if (asked !== undefined) {
-      observed.push({
-        claim: `${deployment.url} answers MCP requests`,
-        seen: asked.seen,
-        holds: asked.answers === true,
-      })
+  const ended = endedOf(receipts)
+  const residue: string[] = []
+  if (ours.length === 0 && (continued.size === 0 || ended > 0)) {
+    observed.push({ claim: 'no process of the server is still stopped', seen: 'none is left', holds: true })
+    residue.push(nothingLeft)
+  } else {
+    observed.push({
+      claim: 'the processes of the server run again',
+      seen:
+        ours.length === 0
+          ? 'none is left'
+          : still.length === 0
+            ? `${ours.length} of ${ours.length}`
+            : `stopped: ${list(still)}`,
+      holds: ours.length > 0 && still.length === 0,
+    })
+    if (ended > 0) residue.push(`${ended} of its processes ended while they were stopped`)
+    if (deployment.url !== undefined) {
+      // It first works off what waited for it.
+      let asked = await ask(deployment.url, signal)
+      for (let tried = 1; tried < 5 && asked?.answers !== true; tried++) {
+        await sleep(spacingMs, undefined, { signal })
+        asked = await ask(deployment.url, signal)
+      }
+      if (asked?.answers === false && ended > 0) {
+        // The one that answered may be among those that ended: nothing that release could put back.
+        residue.push(`${deployment.url} does not answer (${asked.seen}): start the server by its own means`)
+      } else if (asked !== undefined) {
+        observed.push({
+          claim: `${deployment.url} answers MCP requests`,
+          seen: asked.seen,
+          holds: asked.answers === true,
+        })
+      }
     }
   }
-  const residue = found.problems.flatMap(({ kind, message }) => (kind === 'warning' ? [] : message))
+  residue.push(...found.problems.flatMap(({ kind, message }) => (kind === 'warning' ? [] : message)))
   const others = held.filter((one) => !still.includes(one))
   if (others.length > 0) residue.push(`still stopped, not by this case: ${list(others)}`)
   return { ...verdict(observed, residue, []), output: { processes: state(alive) } }
@@ -435,7 +471,7 @@ function known(changes: readonly Change[], receipts: ReadonlyMap<string, Receipt
     const receipt = receipts.get(change.id)
     const params = change.params as unknown as Params | undefined
     const output = receipt?.output as { processes?: readonly ProcessId[] } | undefined
-    const undo = receipt?.undo as unknown as Stopped | undefined
+    const undo = receipt?.undo as unknown as Partial<Stopped> | undefined
     return [...(params?.tree ?? []), ...(undo?.processes ?? []), ...(output?.processes ?? [])]
   })
 }
@@ -455,8 +491,7 @@ function recordedGroups(call: ActionCall<Target>): number[] {
  */
 function receiptOf(change: Change, call: ActionCall<Target>, tree: readonly Process[]): Receipt {
   const before = call.receipts.get(change.id)?.undo as unknown as Stopped | undefined
-  const planned = change.undo as unknown as Stopped
-  const ours = new Set([...planned.processes, ...recorded(call), ...(before?.processes ?? [])].map(key))
+  const ours = new Set([...plannedToStop(change), ...recorded(call), ...(before?.processes ?? [])].map(key))
   const groups = new Set(recordedGroups(call))
   const others = new Set((change.params as unknown as Params).tree.filter(({ stopped }) => stopped).map(key))
   const mine = (one: Process): boolean => ours.has(key(one)) || (groups.has(one.group) && !others.has(key(one)))
@@ -469,12 +504,52 @@ function receiptOf(change: Change, call: ActionCall<Target>, tree: readonly Proc
   }
 }
 
-function stoppedBy(change: Change, receipt: Receipt): Stopped {
-  return (receipt.undo ?? change.undo) as unknown as Stopped
+/** Running when it was planned. */
+function plannedToStop(change: Change): ProcessId[] {
+  const { tree } = change.params as unknown as Params
+  return tree.filter(({ stopped }) => !stopped).map(({ pid, startTicks }) => ({ pid, startTicks }))
 }
 
-function continued(processes: readonly ProcessId[]): Receipt {
-  return { output: { processes: processes.map(({ pid, startTicks }) => ({ pid, startTicks })) } }
+/** The receipt's list; the plan's where that misses some. */
+function stoppedBy(change: Change, receipt: Receipt): Stopped {
+  const { bootId, processes } = (receipt.undo ?? change.undo) as unknown as Partial<Stopped> & PlannedUndo
+  const all = new Map([...(processes ?? []), ...plannedToStop(change)].map((id) => [key(id), id]))
+  return { bootId, processes: [...all.values()] }
+}
+
+/** After a boot none of them is left, whoever has their pids. */
+function livingOf({ bootId, processes }: Stopped): ProcessId[] {
+  return bootId === proc.bootId() ? processes.filter((id) => proc.condition(id) !== 'gone') : []
+}
+
+function continued(change: Change, receipt: Receipt): Receipt {
+  const all = stoppedBy(change, receipt)
+  // Only those that are known to have been stopped: of what was planned, some end by themselves before.
+  const certain = (receipt.undo as unknown as Partial<Stopped> | undefined)?.processes ?? all.processes
+  const ended = certain.length - livingOf({ ...all, processes: certain }).length
+  const processes = all.processes.map(({ pid, startTicks }) => ({ pid, startTicks }))
+  return {
+    output: {
+      processes: all.bootId === proc.bootId() ? processes : [],
+      ended,
+      ...(livingOf(all).length === 0 ? { note: nothingLeft } : {}),
+    },
+  }
+}
+
+/** How many had ended before they could be continued. */
+function endedOf(receipts: ReadonlyMap<string, Receipt>): number {
+  const outputs = [...receipts.values()].map(({ output }) => output as { ended?: number } | undefined)
+  return outputs.reduce((sum, output) => sum + (output?.ended ?? 0), 0)
+}
+
+function relatedTo(found: Pick<Found, 'table' | 'protectedPids' | 'look'>, tree: readonly Process[]): Related[] {
+  return relatedOrphans(found.table, tree, found.protectedPids, found.look)
+}
+
+function listRelated(related: readonly Related[]): string {
+  const shown = related.slice(0, 10).map(({ process, common }) => `${describe(process)}, same ${common.join(', ')}`)
+  return `${shown.join('; ')}${related.length > 10 ? `; and ${related.length - 10} more` : ''}`
 }
 
 /** One look at the process table, with what is needed to tell a tree. */
@@ -541,18 +616,23 @@ function listeningPorts(tree: readonly Process[]): string[] {
   return [...new Set(ports)].sort()
 }
 
-/** Who else is hurt: other ports that the tree serves, and processes that merely share its session, group or unit. */
-function breaks(root: Process, tree: readonly Process[], { url }: Local, ports: readonly string[]): string[] {
+/**
+ * What else goes down: other ports that the tree serves, and processes that merely share its session, group or unit. The
+ * suspect can change it from one look to the next, so it is told, and is no part of what is approved by its hash.
+ */
+function alsoHurt(root: Process, tree: readonly Process[], { url }: Local): string[] {
   const own = url === undefined ? undefined : new URL(url).port
-  const others = ports.filter((port) => own === undefined || !port.endsWith(`:${own}`))
+  const ports = listeningPorts(tree)
+  // Without a URL its only port is taken for its own.
+  const others = own === undefined && ports.length < 2 ? [] : ports.filter((port) => !port.endsWith(`:${own}`))
   const descends = new Set([root.pid])
   for (const one of tree) if (descends.has(one.ppid)) descends.add(one.pid)
   const beside = tree.filter(({ pid }) => !descends.has(pid))
   return [
-    ...others.map((port) => `what else it serves at ${port}`),
+    ...(others.length === 0 ? [] : [`${describe(root)} serves ${others.join(', ')} too: that falls silent as well`]),
     ...(beside.length === 0
       ? []
-      : [`processes of its session, group or unit that it did not start itself: ${list(beside)}`]),
+      : [`processes of its session, group or unit that it did not start itself are stopped too: ${list(beside)}`]),
   ]
 }
 

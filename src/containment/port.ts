@@ -1,5 +1,5 @@
 import type { Adapter } from '../change.ts'
-import type { Deployment } from '../registry/port.ts'
+import type { Deployment, Server } from '../registry/port.ts'
 
 export interface ContainmentTarget<D extends Deployment = Deployment> {
   /** Registry name of the server. */
@@ -21,4 +21,19 @@ export interface Discovered {
   readonly deployment: Deployment
   /** A name for the server when `--as` gives none, made of safe characters only. */
   readonly suggestedName: string
+}
+
+/** A configuration file of an MCP client, which makes the client start the server again or go to it. */
+export interface ClientTarget {
+  /** Registry name of the server. */
+  readonly server: string
+  readonly owner: string
+  /** Absolute path. */
+  readonly file: string
+  readonly aliases: readonly string[]
+  readonly package: Server['package']
+  /** Where the server runs: their URLs and commands tell its entries. */
+  readonly deployments: readonly Deployment[]
+  /** Names of other servers in the registry that a client could call the same. */
+  readonly others: readonly string[]
 }

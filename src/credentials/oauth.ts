@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type {
@@ -24,11 +25,12 @@ import {
   type Probed,
 } from './oauth-client.ts'
 import type { CredentialState, Credentials, CredentialTarget } from './port.ts'
-import { fingerprint, heldSecret, secretFromFile } from './secret-source.ts'
+import { fingerprint, heldSecrets, secretFromFile } from './secret-source.ts'
 
 /**
- * OAuth 2.0: the access token that a server holds is revoked at its issuer (RFC 7009), and seen to be dead by asking the issuer
- * (RFC 7662) and by trying it at the downstream. A new one comes from the client credentials grant and goes to a file.
+ * OAuth 2.0: every access token that a server may hold is revoked at its issuer (RFC 7009), and seen to be dead by asking the
+ * issuer (RFC 7662) and by trying it at the downstream. The places that they are found in may have been written by the suspect:
+ * a token that nobody has ever seen alive says nothing of the one in use. A new one comes from the client credentials grant and goes to a file.
  * Tokens are in memory only for as long as a call lasts; everywhere else stands their fingerprint.
  */
 type Target = CredentialTarget<OauthCredential>
@@ -52,7 +54,7 @@ export function oauthCredentials(overrides: Partial<OauthSettings> = {}): Creden
       'oauth: revoke a token of the client (RFC 7009)',
       'oauth: introspect tokens of the client (RFC 7662)',
       'oauth: client credentials grant',
-      'read tokenFile and clientSecretFile',
+      'read tokenFile, clientSecretFile, the delivered file and the environment of the deployment',
       'write the file to deliver to',
     ],
 
@@ -85,11 +87,30 @@ interface Held {
   readonly where: string
 }
 
-async function held(call: OauthCall): Promise<Held | { readonly missing: string }> {
-  const { credential, deployments } = call.target
-  const found = await heldSecret(credential.tokenFile, deliver.keyOf(credential.id), deployments ?? [])
-  if ('missing' in found) return found
-  return { token: found.secret, fingerprint: fingerprint(call.caseId, found.secret), where: found.where }
+interface AllHeld {
+  readonly tokens: readonly Held[]
+  /** Why there are none in the other places, in plain words. */
+  readonly missing: string
+  /** There were more than are looked at. */
+  readonly cut: boolean
+}
+
+/** All that may be the token of the server, the registry's own places first. */
+async function held(call: OauthCall): Promise<AllHeld> {
+  const { credential, deployments, deliverTo } = call.target
+  const key = deliver.keyOf(credential.id)
+  const delivered: { path: string; key: string | undefined }[] = []
+  if (deliverTo?.kind === 'file') delivered.push({ path: deliverTo.path, key })
+  if (credential.tokenFile !== undefined) delivered.push({ path: `${credential.tokenFile}.new`, key: undefined })
+  const places = { file: credential.tokenFile, key, delivered, deployments: deployments ?? [] }
+  const { found, missing, cut } = await heldSecrets(places)
+  // A suspect could name the file of the client's own secret, which would then be shown to the downstream.
+  const own =
+    credential.clientSecretFile === undefined ? undefined : await orError(secretFromFile(credential.clientSecretFile))
+  const tokens = found
+    .filter(({ secret }) => secret !== own)
+    .map(({ secret, where }) => ({ token: secret, fingerprint: fingerprint(call.caseId, secret), where }))
+  return { tokens, missing: missing.join('; ') || 'no other token was found', cut }
 }
 
 /** What issuer and downstream say of a token; each `undefined` when the registry names none, or the error that came instead. */
@@ -139,12 +160,12 @@ async function check(call: OauthCall & { readonly intent: string }, client: Oaut
   if (call.intent === 'rotate') problems.push(...(await checkDelivery(call)))
   if (problems.some(({ kind }) => kind !== 'warning')) return problems
 
-  const token = await held(call)
-  if ('missing' in token) {
+  const { tokens, missing } = await held(call)
+  if (tokens.length === 0) {
     const hint = 'Revoke it at the issuer by hand, or wait until it expires'
     problems.push({
       kind: 'warning',
-      message: `the old token cannot be had, so that nothing can prove it dead: ${token.missing}`,
+      message: `the old token cannot be had, so that nothing can prove it dead: ${missing}`,
       hint,
     })
     return problems
@@ -154,22 +175,27 @@ async function check(call: OauthCall & { readonly intent: string }, client: Oaut
       kind: 'warning',
       message: `the registry names no revocation endpoint of ${client.issuer}: the token cannot be revoked`,
     })
-  const { issuer, downstream } = await look(client, token.token)
-  if (issuer === undefined)
+  if (credential.introspectionEndpoint === undefined)
     problems.push({ kind: 'warning', message: `the registry names no introspection endpoint of ${client.issuer}` })
-  if (issuer instanceof IrError) {
-    // Nobody there to revoke at either: known before anything is approved.
-    const same = credential.introspectionEndpoint !== undefined && hostOf(credential.introspectionEndpoint)
-    const changing = call.intent === 'revoke' ? credential.revocationEndpoint : credential.tokenEndpoint
-    const gone = issuer instanceof NotReachable && changing !== undefined && same === hostOf(changing)
-    problems.push({ kind: gone ? 'unreachable' : 'warning', message: issuer.message })
-  } else if (foreign(issuer, credential)) {
-    problems.push({
-      kind: 'warning',
-      message: `the token in ${token.where} was issued to another client than ${credential.clientId}: it is left alone`,
-    })
+  const told = new Set<string>()
+  const tell = (problem: Problem): void => {
+    if (!told.has(problem.message)) problems.push(problem)
+    told.add(problem.message)
   }
-  if (downstream instanceof IrError) problems.push({ kind: 'warning', message: downstream.message })
+  const seen = await Promise.all(tokens.map(async (one) => ({ ...one, ...(await look(client, one.token)) })))
+  for (const { where, issuer, downstream } of seen) {
+    if (issuer instanceof IrError) {
+      // Nobody there to revoke at either: known before anything is approved.
+      const same = credential.introspectionEndpoint !== undefined && hostOf(credential.introspectionEndpoint)
+      const changing = call.intent === 'revoke' ? credential.revocationEndpoint : credential.tokenEndpoint
+      const gone = issuer instanceof NotReachable && changing !== undefined && same === hostOf(changing)
+      tell({ kind: gone ? 'unreachable' : 'warning', message: issuer.message })
+    } else if (foreign(issuer, credential)) {
+      const message = `the token in ${where} was issued to another client than ${credential.clientId}: it is left alone`
+      tell({ kind: 'warning', message })
+    }
+    if (downstream instanceof IrError) tell({ kind: 'warning', message: downstream.message })
+  }
   return problems
 }
 
@@ -186,42 +212,47 @@ function foreign(said: Introspected | undefined | IrError, credential: OauthCred
 // Revoke
 
 async function planRevoke(call: OauthCall, client: OauthClient): Promise<readonly Change[]> {
+  if (call.target.credential.revocationEndpoint === undefined) return []
+  const { tokens } = await held(call)
+  const changes = await Promise.all(tokens.map((token) => planRevocation(call, client, token)))
+  return changes.filter((change) => change !== undefined)
+}
+
+async function planRevocation(call: OauthCall, client: OauthClient, token: Held): Promise<Change | undefined> {
   const { credential, sharedWith, server } = call.target
-  const token = await held(call)
-  if ('missing' in token || credential.revocationEndpoint === undefined) return []
   const { issuer, downstream } = await look(client, token.token)
-  if (foreign(issuer, credential)) return []
-  const known = issuer === undefined || issuer instanceof IrError ? undefined : issuer
-  if (known?.active === false) return []
+  if (foreign(issuer, credential) || isInactive(issuer)) return undefined
+  const known = isActive(issuer) ? issuer : undefined
   const exp = known?.exp ?? expiryOf(token.token)
-  // Not of the token: its fingerprint differs from case to case, and would alter the plan's hash.
-  const target = `${credential.id}: token of client ${credential.clientId} at ${client.issuer}`
-  return [
-    {
-      id: call.changeId('revoke-token', target),
-      action: 'revoke-token',
-      target,
-      summary: `Revoke the access token of ${server} (${token.fingerprint}) at ${client.issuer}`,
-      effect: 'irreversible',
-      priority: 'essential',
-      after: [],
-      params: {
-        fingerprint: token.fingerprint,
-        before: downstream === undefined || downstream instanceof IrError ? 'unknown' : downstream.answer,
-        ...(exp === undefined ? {} : { exp }),
-      },
-      breaks: sharedWith,
-      ...(token.where === credential.tokenFile ? { command: revokeCommand(credential, token.where) } : {}),
-      facts: {
-        issuer: client.issuer,
-        client: credential.clientId,
-        token: `${token.fingerprint}, from ${token.where}`,
-        'issuer says': known === undefined ? 'nothing' : 'active',
-        downstream: tell(downstream, credential.probe),
-        ...(exp === undefined ? {} : { 'expires by itself': isoOf(exp) }),
-      },
+  // Named by its place, not by itself: its fingerprint differs from case to case, and would alter the plan's hash.
+  const place = token.where === credential.tokenFile ? '' : `, in ${token.where}`
+  const target = `${credential.id}: token of client ${credential.clientId} at ${client.issuer}${place}`
+  return {
+    id: call.changeId('revoke-token', target),
+    action: 'revoke-token',
+    target,
+    summary: `Revoke the access token of ${server} (${token.fingerprint}) at ${client.issuer}`,
+    effect: 'irreversible',
+    priority: 'essential',
+    after: [],
+    params: {
+      fingerprint: token.fingerprint,
+      before: downstream === undefined || downstream instanceof IrError ? 'unknown' : downstream.answer,
+      // Only what was seen to live can be seen to have died.
+      live: known !== undefined || isAccepted(downstream),
+      ...(exp === undefined ? {} : { exp }),
     },
-  ]
+    breaks: sharedWith,
+    ...(token.where === credential.tokenFile ? { command: revokeCommand(credential, token.where) } : {}),
+    facts: {
+      issuer: client.issuer,
+      client: credential.clientId,
+      token: `${token.fingerprint}, from ${token.where}`,
+      'issuer says': known === undefined ? 'nothing' : 'active',
+      downstream: tell(downstream, credential.probe),
+      ...(exp === undefined ? {} : { 'expires by itself': isoOf(exp) }),
+    },
+  }
 }
 
 /** The secrets reach curl through pipes: they are in no argument list. */
@@ -240,9 +271,12 @@ function quoted(word: string): string {
 
 function revokeToken(clientOf: (call: OauthCall) => OauthClient): Action<Target> {
   const planned = async (change: Change, call: OauthCall): Promise<Held | undefined> => {
-    const token = await held(call)
-    return 'missing' in token || token.fingerprint !== field(change.params, 'fingerprint') ? undefined : token
+    const { tokens } = await held(call)
+    return tokens.find((token) => token.fingerprint === field(change.params, 'fingerprint'))
   }
+  const receiptOf = (change: Change, token: Held): Receipt => ({
+    output: { fingerprint: token.fingerprint, live: field(change.params, 'live') === true },
+  })
   return {
     async apply(change, call) {
       const token = await planned(change, call)
@@ -256,18 +290,18 @@ function revokeToken(clientOf: (call: OauthCall) => OauthClient): Action<Target>
         )
       call.progress(`revoking the token at ${hostOf(call.target.credential.tokenEndpoint)}`)
       await clientOf(call).revoke(token.token)
-      return { output: { fingerprint: token.fingerprint } }
+      return receiptOf(change, token)
     },
     async settle(change, call) {
       const token = await planned(change, call)
       if (token === undefined) return undefined
       const { issuer, downstream } = await look(clientOf(call), token.token)
-      const output = { fingerprint: token.fingerprint }
-      if (issuer !== undefined && !(issuer instanceof IrError)) return issuer.active ? undefined : { output }
+      const receipt = receiptOf(change, token)
+      if (issuer !== undefined && !(issuer instanceof IrError)) return issuer.active ? undefined : receipt
       // Without the issuer's word only a downstream that took the token before can tell. Not knowing means revoking once
       // more, which alters nothing.
       const refused = downstream !== undefined && !(downstream instanceof IrError) && downstream.answer === 'refused'
-      return refused && field(change.params, 'before') === 'accepted' ? { output } : undefined
+      return refused && field(change.params, 'before') === 'accepted' ? receipt : undefined
     },
   }
 }
@@ -287,6 +321,42 @@ async function verifyRevoked(call: OauthCall, client: OauthClient, settings: Oau
   }
 }
 
+// That a token was alive and was revoked by us
+
+/**
+ * What a later step of the same case has to know, and no receipt of its own tells it. Evidence is found by its hash, so that
+ * the same words are the same evidence; they name the token by its fingerprint.
+ */
+function revocationOf(
+  { target, caseId }: OauthCall,
+  print: string,
+): { readonly text: string; readonly sha256: string } {
+  const { id, clientId, tokenEndpoint } = target.credential
+  const facts = { case: caseId, credential: id, client: clientId, issuer: hostOf(tokenEndpoint), token: print }
+  const text = `${JSON.stringify({ 'revoked by mcp-ir': facts }, undefined, 2)}\n`
+  return { text, sha256: createHash('sha256').update(text).digest('hex') }
+}
+
+async function rememberRevoked(call: OauthCall, print: string): Promise<void> {
+  await call.evidence.put(`oauth-token-${print}-revoked.json`, 'application/json', revocationOf(call, print).text)
+}
+
+/** In an earlier step, or an earlier run of this one. */
+async function wasRevoked(call: OauthCall, print: string): Promise<boolean> {
+  const { text, sha256 } = revocationOf(call, print)
+  const kept = await orError(call.evidence.get(sha256))
+  // Not there, or not to be read: then nothing is known of it.
+  return !(kept instanceof IrError) && Buffer.from(kept).equals(Buffer.from(text))
+}
+
+/** Whether it was seen to be alive, by this step or before it was revoked. */
+async function wasAlive(call: OauthCall, print: string): Promise<boolean> {
+  const planned = call.changes.filter(({ action }) => action === 'revoke-token').map(({ params }) => params)
+  const done = [...call.receipts.values()].map(({ output }) => output)
+  const here = [...planned, ...done].some((one) => field(one, 'fingerprint') === print && field(one, 'live') === true)
+  return here || (await wasRevoked(call, print))
+}
+
 interface OldToken {
   readonly verdict: Verdict['state']
   readonly observed: readonly Observation[]
@@ -294,9 +364,21 @@ interface OldToken {
   readonly state: CredentialState
 }
 
+/** What became of one token. `proves`: it says something of the token that the server uses. */
+interface OneToken extends Omit<OldToken, 'state'> {
+  readonly proves: boolean
+  readonly state: CredentialState['state']
+  readonly proof: string
+  readonly until?: string
+}
+
+/** The worst of them is what holds: any one may be the one in use. */
+const worst: readonly CredentialState['state'][] = ['alive', 'unknown', 'expires', 'dead']
+const worstVerdict: readonly Verdict['state'][] = ['failed', 'residual', 'verified']
+
 /**
- * What has become of the token that the suspect holds.
- * @param takesOthers the downstream was just seen to take another token, so that its refusal of the old one means something
+ * What has become of the tokens that the suspect may hold. What this run of a rotation has delivered is not among them.
+ * @param takesOthers the downstream was just seen to take another token, so that its refusal of an old one means something
  */
 async function lookAtOld(
   call: OauthCall,
@@ -305,45 +387,89 @@ async function lookAtOld(
   takesOthers = false,
 ): Promise<OldToken> {
   const { credential, sharedWith } = call.target
-  const change = call.changes.find(({ action }) => action === 'revoke-token')
-  const acknowledged = change !== undefined && call.receipts.has(change.id)
-  const end = (
-    verdict: Verdict['state'],
-    state: CredentialState['state'],
-    proof: string,
-    more: { observed?: readonly Observation[]; residue?: readonly string[]; until?: string } = {},
-  ): OldToken => ({
+  const all = await held(call)
+  const fresh = call.intent === 'rotate' ? deliveredBy(call) : new Set<Json>()
+  const tokens = all.tokens.filter((token) => !fresh.has(token.fingerprint))
+  const gone = call.changes.filter(
+    ({ action, params }) =>
+      action === 'revoke-token' && !tokens.some((token) => token.fingerprint === field(params, 'fingerprint')),
+  )
+  const many = tokens.length + gone.length > 1
+  const ones = await Promise.all([
+    ...tokens.map((token) => lookAtToken(call, client, settings, { token, many, takesOthers })),
+    ...gone.map((change) => lost(call, change, `it is no longer where it was when its revocation was planned`)),
+    ...(tokens.length + gone.length === 0 ? [lost(call, undefined, all.missing)] : []),
+  ])
+  const observed = ones.flatMap((one) => one.observed)
+  const residue = [...new Set(ones.flatMap((one) => one.residue))]
+  if (all.cut)
+    residue.push(`${credential.id}: the server names more places for its token than are looked at; they were left out`)
+  const end = (verdict: Verdict['state'], state: Omit<CredentialState, 'id' | 'kind' | 'sharedWith'>): OldToken => ({
     verdict,
-    observed: more.observed ?? [],
-    residue: more.residue ?? [],
-    state: {
-      id: credential.id,
-      kind: 'oauth',
-      state,
-      proof,
-      ...(more.until === undefined ? {} : { until: more.until }),
-      sharedWith,
-    },
+    observed,
+    residue,
+    state: { id: credential.id, kind: 'oauth', ...state, sharedWith },
   })
 
-  const token = await held(call)
-  const expected = change === undefined ? undefined : field(change.params, 'fingerprint')
-  const lost =
-    'missing' in token
-      ? token.missing
-      : expected !== undefined && token.fingerprint !== expected
-        ? `${token.where} now holds another token`
-        : undefined
-  if (lost !== undefined || 'missing' in token) {
-    const residue = [`${credential.id}: the old token could not be tried (${lost}); it may live until it expires`]
-    const proof = acknowledged
-      ? 'the issuer acknowledged the revocation; nothing could be observed'
-      : 'the old token cannot be had'
-    return end(change === undefined || acknowledged ? 'residual' : 'failed', 'unknown', proof, {
-      observed: [{ claim: 'the old token could be looked at', seen: lost ?? '', holds: false }],
-      residue,
-    })
+  const proving = ones.filter(({ proves }) => proves)
+  if (proving.length === 0) {
+    const foreigner = ones.find(({ state }) => state === 'unknown')
+    if (foreigner !== undefined) return end('residual', { state: 'unknown', proof: foreigner.proof })
+    const proof = 'only a token that was dead already was found: whether it is the one the server uses cannot be told'
+    observed.push({ claim: 'a token was found that was seen to be alive before', seen: 'none', holds: false })
+    residue.push(`${credential.id}: ${proof}`)
+    return end('residual', { state: 'unknown', proof })
   }
+  const state = worst.find((state) => proving.some((one) => one.state === state)) ?? 'unknown'
+  const same = proving.filter((one) => one.state === state)
+  const until = same
+    .flatMap((one) => one.until ?? [])
+    .sort()
+    .at(-1)
+  return end(worstVerdict.find((verdict) => proving.some((one) => one.verdict === verdict)) ?? 'failed', {
+    state,
+    // Of the dead, the weakest proof is the one that holds for all.
+    proof: (same.find(({ proof }) => proof !== 'probed') ?? same[0])?.proof ?? '',
+    ...(until === undefined ? {} : { until }),
+  })
+}
+
+/** Fingerprints of what was delivered by this run. */
+function deliveredBy(call: OauthCall): ReadonlySet<Json> {
+  const outputs = [...call.receipts.values()].map(({ output }) => output)
+  return new Set(
+    outputs.flatMap((output) => (field(output, 'delivered') === undefined ? [] : (field(output, 'fingerprint') ?? []))),
+  )
+}
+
+/** A token that cannot be tried. */
+function lost(call: OauthCall, change: Change | undefined, why: string): OneToken {
+  const acknowledged = change !== undefined && call.receipts.has(change.id)
+  return {
+    proves: true,
+    verdict: change === undefined || acknowledged ? 'residual' : 'failed',
+    state: 'unknown',
+    proof: acknowledged
+      ? 'the issuer acknowledged the revocation; nothing could be observed'
+      : 'the old token cannot be had',
+    observed: [{ claim: 'the old token could be looked at', seen: why, holds: false }],
+    residue: [`${call.target.credential.id}: the old token could not be tried (${why}); it may live until it expires`],
+  }
+}
+
+async function lookAtToken(
+  call: OauthCall,
+  client: OauthClient,
+  settings: OauthSettings,
+  one: { readonly token: Held; readonly many: boolean; readonly takesOthers: boolean },
+): Promise<OneToken> {
+  const { credential } = call.target
+  const { token, many, takesOthers } = one
+  const change = call.changes.find(
+    ({ action, params }) => action === 'revoke-token' && field(params, 'fingerprint') === token.fingerprint,
+  )
+  const acknowledged = change !== undefined && call.receipts.has(change.id)
+  const known = await wasAlive(call, token.fingerprint)
 
   let seen = await look(client, token.token)
   for (let tried = 1; tried < settings.probes && isInactive(seen.issuer) && isAccepted(seen.downstream); tried++) {
@@ -351,77 +477,93 @@ async function lookAtOld(
     seen = { ...seen, downstream: await orError(client.probe(token.token)) }
   }
   const { issuer, downstream } = seen
+  const name = many ? `the old token in ${token.where}` : 'the old token'
   const observed: Observation[] = []
   if (issuer !== undefined)
     observed.push({
-      claim: `${client.issuer} says that the old token is inactive`,
+      claim: `${client.issuer} says that ${name} is inactive`,
       seen: issuer instanceof IrError ? issuer.message : issuer.active ? 'active' : 'inactive',
       holds: isInactive(issuer),
     })
   if (downstream !== undefined)
     observed.push({
-      claim: `${hostOf(credential.probe ?? '')} refuses the old token`,
+      claim: `${hostOf(credential.probe ?? '')} refuses ${name}`,
       seen: tell(downstream, credential.probe),
       holds: isRefused(downstream),
     })
+  const end = (
+    verdict: Verdict['state'],
+    state: CredentialState['state'],
+    proof: string,
+    more: { residue?: readonly string[]; until?: string; proves?: boolean } = {},
+  ): OneToken => ({
+    verdict,
+    state,
+    proof: many && state !== 'dead' ? `${name}: ${proof}` : proof,
+    proves: more.proves ?? true,
+    observed,
+    residue: more.residue ?? [],
+    ...(more.until === undefined ? {} : { until: more.until }),
+  })
+  /** Refused or disowned. Whose was never seen alive may have been planted, to be found in place of the real one. */
+  const dead = async (proof: string, residue: readonly string[] = []): Promise<OneToken> => {
+    if (!known) return end('residual', 'dead', proof, { proves: false })
+    if (acknowledged) await rememberRevoked(call, token.fingerprint)
+    return end(residue.length === 0 ? 'verified' : 'residual', 'dead', proof, { residue })
+  }
 
   if (foreign(issuer, credential))
     return end('residual', 'unknown', `${token.where} holds a token of another client`, {
-      observed,
+      proves: false,
       residue: [
-        `${credential.id}: ${token.where} holds a token of another client, which was left alone; where the server's own token is, is not known`,
+        `${credential.id}: ${token.where} holds a token of another client, which was left alone; if the server has its own token in another place, that is not known`,
       ],
     })
-  const exp = number(change === undefined ? undefined : field(change.params, 'exp')) ?? expiryOf(token.token)
+  const exp = number(field(change?.params, 'exp')) ?? expiryOf(token.token)
   if (isActive(issuer)) {
     const until = issuer.exp === undefined ? '' : ` until ${isoOf(issuer.exp)}`
     const why = credential.revocationEndpoint === undefined ? ', and the registry names no revocation endpoint' : ''
-    return end('failed', 'alive', `the issuer says that it is active${until}${why}`, { observed })
+    return end('failed', 'alive', `the issuer says that it is active${until}${why}`)
   }
   if (isAccepted(downstream)) {
     const running = exp !== undefined && exp * 1000 > call.now().getTime()
     // Refused by its issuer and still taken: the downstream reads the token itself and never asks, so that it ends by the clock.
     if (isInactive(issuer) && running && isSelfContained(token.token)) {
       const until = isoOf(exp)
+      if (acknowledged && known) await rememberRevoked(call, token.fingerprint)
       return end('residual', 'expires', 'the issuer says that it is inactive, the downstream still takes it', {
-        observed,
         residue: [
-          `${credential.id}: ${hostOf(credential.probe ?? '')} takes the old token until ${until}, as it does not ask the issuer: block it there, or keep the server cut off until then`,
+          `${credential.id}: ${hostOf(credential.probe ?? '')} takes ${name} until ${until}, as it does not ask the issuer: block it there, or keep the server cut off until then`,
         ],
         until,
       })
     }
-    return end(
-      'failed',
-      'alive',
-      `the downstream still takes it${isInactive(issuer) ? ', although the issuer says that it is inactive' : ''}`,
-      { observed },
-    )
+    const although = isInactive(issuer) ? ', although the issuer says that it is inactive' : ''
+    return end('failed', 'alive', `the downstream still takes it${although}`)
   }
   const unasked = [issuer, downstream].flatMap((one) =>
     one instanceof IrError ? [`${credential.id}: ${one.message}`] : [],
   )
   if (isInactive(issuer)) {
-    if (isRefused(downstream)) return end('verified', 'dead', 'probed', { observed })
+    if (isRefused(downstream)) return await dead('probed')
     const unclear = downstream !== undefined && !(downstream instanceof IrError)
     const residue = unclear
-      ? [`${credential.id}: the downstream neither took nor refused the old token (${downstream.status})`]
+      ? [`${credential.id}: the downstream neither took nor refused ${name} (${downstream.status})`]
       : unasked
-    return end(residue.length === 0 ? 'verified' : 'residual', 'dead', 'issuer says so', { observed, residue })
+    return await dead('issuer says so', residue)
   }
   // The issuer says nothing. A refusal proves something only where a token is taken at all: this one before, or another now.
   if (isRefused(downstream) && (takesOthers || field(change?.params, 'before') === 'accepted'))
-    return end(unasked.length === 0 ? 'verified' : 'residual', 'dead', 'probed', { observed, residue: unasked })
+    return await dead('probed', unasked)
   const proof = acknowledged
     ? 'the issuer acknowledged the revocation; nothing could be observed'
     : 'nothing could be observed'
   return end(change === undefined || acknowledged ? 'residual' : 'failed', 'unknown', proof, {
-    observed,
     residue:
       unasked.length > 0
         ? unasked
         : [
-            `${credential.id}: whether the old token is dead cannot be seen: neither its issuer nor a downstream that took it before can be asked`,
+            `${credential.id}: whether ${name} is dead cannot be seen: neither its issuer nor a downstream that took it before can be asked`,
           ],
   })
 }
@@ -446,7 +588,7 @@ function foldersOf(deployments: Target['deployments']): readonly string[] {
 
 function limitsOf(credential: OauthCredential, issuer: string): readonly string[] {
   const limits = [
-    `${credential.id}: only the token that was found is revoked; others that ${issuer} issued to client ${credential.clientId} cannot be listed and live until they expire`,
+    `${credential.id}: only tokens that were found are revoked; others that ${issuer} issued to client ${credential.clientId} cannot be listed and live until they expire`,
   ]
   if (credential.clientSecretFile !== undefined)
     limits.push(
@@ -563,7 +705,7 @@ function issueAndDeliver(clientOf: (call: OauthCall) => OauthClient): Action<Tar
         delivered: { kind: 'file', path: destination.path },
         fingerprint: print,
         ...(issued?.expiresAt === undefined ? {} : { expiresAt: issued.expiresAt }),
-        lost: lost(call.recorded, print),
+        lost: countLost(call.recorded, print),
         ...(typeof replaces === 'string' && replaces !== print ? { replaced: replaces } : {}),
       },
     }
@@ -621,7 +763,7 @@ async function issue(call: ActionCall<Target>, client: OauthClient, destination:
   }
   const print = fingerprint(call.caseId, issued.token)
   const old = await held(call)
-  if (!('missing' in old) && old.token === issued.token) {
+  if (old.tokens.some(({ token }) => token === issued.token)) {
     await call.record({ refused: request })
     await deliver.discard(destination)
     throw new IrError('refused', `${client.issuer} gives out the old token again instead of a new one`, {
@@ -659,7 +801,7 @@ function requests(recorded: readonly JsonObject[]): number {
 }
 
 /** Tokens that may have been issued and that nobody holds. */
-function lost(recorded: readonly JsonObject[], kept: string): number {
+function countLost(recorded: readonly JsonObject[], kept: string): number {
   const open = new Set(recorded.flatMap((one) => number(one.requested) ?? []))
   for (const one of recorded) {
     open.delete(number(one.refused) ?? 0)
@@ -745,7 +887,7 @@ async function lookAtNew(call: OauthCall, client: OauthClient) {
       `${credential.id}: ${lostCount} more token(s) may have been issued whose answer was lost; nobody holds them, and they live until they expire or ${client.issuer} ends them`,
     )
   const replaced = field(receipt, 'replaced')
-  if (typeof replaced === 'string')
+  if (typeof replaced === 'string' && !(await wasRevoked(call, replaced)))
     residue.push(
       `${credential.id}: the value that was in ${destination.path} before (${replaced}) was replaced and not revoked`,
     )
@@ -756,17 +898,24 @@ async function lookAtNew(call: OauthCall, client: OauthClient) {
 
 async function verifyReinstated(call: OauthCall, client: OauthClient): Promise<Verdict> {
   const { credential, sharedWith } = call.target
-  const token = await held(call)
-  const works = 'missing' in token ? undefined : await lives(client, token.token)
+  const { tokens, missing } = await held(call)
+  const seen = await Promise.all(
+    tokens.map(async ({ token, fingerprint }) => ({
+      works: await lives(client, token),
+      known: await wasAlive(call, fingerprint),
+    })),
+  )
+  const works = seen.some((one) => one.works === true)
+  const dead = seen.some((one) => one.known) && seen.every((one) => one.works === false)
   const state: CredentialState = {
     id: credential.id,
     kind: 'oauth',
-    state: works === undefined ? 'unknown' : works ? 'alive' : 'dead',
-    proof: 'missing' in token ? token.missing : works === undefined ? 'nothing could be observed' : 'probed',
+    state: works ? 'alive' : dead ? 'dead' : 'unknown',
+    proof: tokens.length === 0 ? missing : works || dead ? 'probed' : 'no token was found that was revoked here',
     sharedWith,
   }
   return {
-    state: works === true ? 'verified' : 'residual',
+    state: works ? 'verified' : 'residual',
     observed: [{ claim: 'what became of the old token was looked at', seen: state.state, holds: true }],
     // That it stays dead is told by the step, as open; nothing of it lives on.
     residue: [],

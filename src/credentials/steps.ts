@@ -45,7 +45,7 @@ async function operations(input: StepInput, intent: CredentialIntent): Promise<r
   // The secrets of a credential go to the endpoints that the registry names.
   if (first !== undefined)
     await assertTrusted(input.context.config, `where the secrets of credential ${first.id} are sent`)
-  const deliverTo = intent === 'rotate' ? destination(input) : undefined
+  const deliverTo = intent === 'reinstate' ? undefined : destination(input)
   if (chosen.length === 0) input.progress(nothing(server.name))
   return chosen.flatMap((credential) => {
     const load = adapters[credential.kind]

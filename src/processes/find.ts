@@ -210,6 +210,11 @@ export function looker(): Look {
     commandLine: once(proc.commandLine),
     cwd: once((pid) => proc.link(pid, 'cwd')),
     exe: once((pid) => proc.link(pid, 'exe')),
+    program: once(proc.program),
+    environment: once(proc.environment),
+    open: once(proc.openEnds),
+    adopts: once(proc.adopts),
+    running: (id) => proc.condition(id) === 'running',
     uid: once((pid) => proc.readStatus(pid)?.uids[0]),
   }
 }

@@ -31,6 +31,7 @@ export interface Process extends ProcessId {
 // USER_HZ: what /proc counts in is 100 a second on every architecture that Node runs on, whatever the kernel's own HZ.
 const ticksPerSecond = 100
 const kernelThread = 0x00200000 // PF_KTHREAD
+const accessMode = 0o3 // O_ACCMODE: read, write, both
 const sigstop = 1n << 18n // bit of signal 19 in the masks of /proc/pid/status
 
 /** One line of /proc/PID/stat. The name in parentheses may itself hold spaces, parentheses and newlines. */
@@ -120,6 +121,8 @@ export interface Status {
   readonly gids: readonly number[]
   /** Pid of the debugger; 0 when there is none. */
   readonly tracer: number
+  /** Its pid in the innermost PID namespace that it lives in. */
+  readonly innerPid: number
   readonly pending: bigint
 }
 
@@ -131,6 +134,7 @@ export function parseStatus(text: string): Status {
     uids: ids('Uid'),
     gids: ids('Gid'),
     tracer: Number(value('TracerPid')) || 0,
+    innerPid: ids('NSpid').at(-1) ?? 0,
     pending: mask('SigPnd') | mask('ShdPnd'),
   }
 }
@@ -193,6 +197,41 @@ export function openFiles(pid: number): OpenFile[] | undefined {
 export function socketInodes(pid: number): Set<number> {
   const inodes = (openFiles(pid) ?? []).flatMap(({ to }) => /^socket:\[(\d+)\]$/.exec(to)?.[1] ?? [])
   return new Set(inodes.map(Number))
+}
+
+/**
+ * What it has open, by the kernel's own numbers, which no name can fake: `pipe:[1234] w` (the end that writes),
+ * `socket:[1234] rw`, `file 27:5678 w` (mount and inode). Devices and what the kernel makes for one process are left out.
+ * Nothing is asked of a file system: the suspect may serve one, and be stopped.
+ */
+export function openEnds(pid: number): Set<string> {
+  const ends = (openFiles(pid) ?? []).flatMap(({ fd, to }) => {
+    const kernels = /^(?:pipe|socket):\[\d+\]$/.test(to)
+    if (!kernels && (!to.startsWith('/') || /^\/(?:$|dev\/(?!shm\/)|proc\/|sys\/)/.test(to))) return []
+    const info = attempt(() => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1')) ?? ''
+    const field = (name: string): string => new RegExp(`^${name}:\\s*(\\d+)$`, 'm').exec(info)?.[1] ?? ''
+    const end = ['r', 'w', 'rw'][Number.parseInt(field('flags') || '0', 8) & accessMode] ?? ''
+    return kernels ? `${to} ${end}` : `file ${field('mnt_id')}:${field('ino') || to} ${end}`
+  })
+  return new Set(ends)
+}
+
+/** Device and inode of the program that it runs: a copy has others, another name of the same has not. */
+export function program(pid: number): string | undefined {
+  const path = link(pid, 'exe')
+  if (path === undefined) return undefined
+  const maps = lines(attempt(() => readFileSync(`/proc/${pid}/maps`, 'utf8')))
+  const mapped = maps.find((line) => line.endsWith(` ${path}`))?.split(/\s+/)
+  return mapped === undefined ? path : `${mapped[3]} ${mapped[4]}`
+}
+
+/** Names of programs that take orphans over (PR_SET_CHILD_SUBREAPER), which the kernel does not tell. */
+const reapers = /^(?:systemd|init|tini|docker-init|dumb-init|catatonit|conmon|containerd-shim.*|s6-svscan|runsvdir)$/
+
+/** Whether orphans are given to this process: init, that of a PID namespace, or one that is known to take them. */
+export function adopts(pid: number): boolean {
+  if (pid === 1) return true
+  return reapers.test(readProcess(pid)?.comm ?? '') || readStatus(pid)?.innerPid === 1
 }
 
 /** Distinct files that are mapped into its memory. */

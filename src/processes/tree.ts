@@ -10,7 +10,16 @@ export interface Look {
   readonly commandLine: (pid: number) => readonly string[]
   readonly cwd: (pid: number) => string | undefined
   readonly exe: (pid: number) => string | undefined
+  /** Device and inode of the program that it runs. */
+  readonly program: (pid: number) => string | undefined
   readonly uid: (pid: number) => number | undefined
+  /** `NAME=value` strings; undefined when we may not read them. */
+  readonly environment: (pid: number) => readonly string[] | undefined
+  /** What it has open, each with the kernel's number and the end of it: `pipe:[1234] w`, `file 27:5678 w`. */
+  readonly open: (pid: number) => ReadonlySet<string>
+  /** Whether orphans are given to it as to init. */
+  readonly adopts: (pid: number) => boolean
+  readonly running: (id: ProcessId) => boolean
 }
 
 /** A process, its parent, and so on up to the first. */
@@ -163,33 +172,127 @@ export function supervisorOf(table: readonly Process[], root: Process, look: Loo
   }
 }
 
+/** A process outside the tree that may have come from it. */
+export interface Related {
+  readonly process: Process
+  /** `strong`: it has what only a descendant is likely to have. `weak`: others of the same user may have it too. */
+  readonly link: 'strong' | 'weak'
+  /** What they have in common, for people. */
+  readonly common: readonly string[]
+}
+
 /**
- * Processes that nothing links to the tree but that may have come from it: taken over by init, younger than the root, of
- * the same user, and run from the same folder or with the same script. Named, never stopped.
+ * Running processes that are not of the tree but that may have come from it: a process that forks twice and starts a
+ * session of its own leaves no trace of its parent. So: taken over by init, younger than the tree, of the same user (of
+ * any, if the tree has root's), and with something in common that it would have had to shed. Named, never stopped.
+ *
+ * @param tree all of its living members
  */
 export function relatedOrphans(
   table: readonly Process[],
-  root: Process,
-  members: ReadonlySet<number>,
+  tree: readonly Process[],
   protectedPids: ReadonlySet<number>,
   look: Look,
-): Process[] {
-  const uid = look.uid(root.pid)
-  const cwd = look.cwd(root.pid)
-  const exe = look.exe(root.pid)
-  const script = scriptOf(look.commandLine(root.pid))
-  const inits = new Set([
-    1,
-    ...table.filter(({ comm, ppid }) => comm === 'systemd' && ppid === 1).map(({ pid }) => pid),
-  ])
-  return table.filter((process) => {
+): Related[] {
+  if (tree.length === 0) return []
+  const members = new Set(tree.map(({ pid }) => pid))
+  const oldest = tree.reduce((ticks, { startTicks }) => Math.min(ticks, startTicks), Number.POSITIVE_INFINITY)
+  const uids = new Set(tree.map(({ pid }) => look.uid(pid)))
+  const orphans = table.filter(
+    (one) =>
+      !members.has(one.pid) &&
+      !protectedPids.has(one.pid) &&
+      one.startTicks >= oldest &&
+      (one.ppid === 1 || look.adopts(one.ppid)) &&
+      (uids.has(0) || uids.has(look.uid(one.pid))) &&
+      look.running(one),
+  )
+  if (orphans.length === 0) return []
+  const marks = marksOf(
+    tree,
+    table.filter((one) => !members.has(one.pid) && one.startTicks < oldest),
+    look,
+  )
+  return orphans.flatMap((process): Related[] => {
     const { pid } = process
-    if (members.has(pid) || protectedPids.has(pid) || process.state === 'Z' || !inits.has(process.ppid)) return false
-    if (process.startTicks < root.startTicks || look.uid(pid) !== uid) return false
-    const sameFolder = cwd !== undefined && cwd !== '/' && look.cwd(pid) === cwd
-    const sameProgram = exe !== undefined && script !== undefined && look.exe(pid) === exe
-    return sameFolder || (sameProgram && scriptOf(look.commandLine(pid)) === script)
+    const environment = marks.environment(pid)
+    const open = marks.open(pid)
+    const unit = unitOf(look.cgroup(pid) ?? '')?.name
+    const strong = [
+      ...(environment === 'own' ? ['environment'] : []),
+      ...(open.some((what) => !what.startsWith('file ')) ? ['open pipe or socket'] : []),
+    ]
+    const weak = [
+      ...(environment === 'common' ? ['environment'] : []),
+      ...(open.some((what) => what.startsWith('file ')) ? ['open file'] : []),
+      ...(marks.folders.has(look.cwd(pid)) ? ['folder'] : []),
+      ...(marks.scripts.has(programAndScript(look, pid)) ? ['script'] : []),
+      // Two servers may well run the same interpreter: that alone says little.
+      ...(marks.program(pid) && (unit === undefined || marks.units.has(unit)) ? ['program'] : []),
+    ]
+    // A folder alone may be shared with another user's processes.
+    const common = [...strong, ...(uids.has(look.uid(pid)) ? weak : [])]
+    return common.length === 0 ? [] : [{ process, link: strong.length > 0 ? 'strong' : 'weak', common }]
   })
+}
+
+/** Variables that a shell sets anew for every command. */
+const volatile = /^(?:_|PWD|OLDPWD|SHLVL)=/
+
+/** What a descendant of the tree would have in common with it; what older processes have too is nothing of its own. */
+function marksOf(tree: readonly Process[], older: readonly Process[], look: Look) {
+  const known = <T>(values: readonly (T | undefined)[]): Set<T | undefined> =>
+    new Set(values.filter((value) => value !== undefined))
+  const folders = known(tree.map(({ pid }) => look.cwd(pid)))
+  folders.delete('/')
+  const block = (pid: number): string | undefined => look.environment(pid)?.join('\0') || undefined
+  const blocks = known(tree.map(({ pid }) => block(pid)))
+  const olderBlocks = new Set(older.map(({ pid }) => block(pid)))
+  const olderVariables = new Set(older.flatMap(({ pid }) => look.environment(pid) ?? []))
+  const variables = [...blocks]
+    .map((text) => (text ?? '').split('\0').filter((entry) => !volatile.test(entry) && !olderVariables.has(entry)))
+    .filter((own) => own.length > 0)
+  const programs = known(tree.map(({ pid }) => look.program(pid)))
+  const olderPrograms = new Set(older.map(({ pid }) => look.program(pid)))
+  const held = new Set(tree.flatMap(({ pid }) => [...look.open(pid)]))
+  let shared: Set<string> | undefined
+  return {
+    folders,
+    scripts: known(tree.map(({ pid }) => programAndScript(look, pid))),
+    units: new Set(tree.map(({ pid }) => unitOf(look.cgroup(pid) ?? '')?.name)),
+    /** `own`: all of what the tree alone has; `common`: the same, but others that did not come from it have it too. */
+    environment(pid: number): 'own' | 'common' | undefined {
+      const text = block(pid)
+      if (text === undefined) return undefined
+      const entries = new Set(look.environment(pid))
+      if (variables.some((own) => own.every((entry) => entries.has(entry)))) return 'own'
+      if (!blocks.has(text)) return undefined
+      return olderBlocks.has(text) ? 'common' : 'own'
+    },
+    /** A program of the tree that others do not run, or one that hides what it is. */
+    program(pid: number): boolean {
+      const mine = look.program(pid)
+      return programs.has(mine) && (!olderPrograms.has(mine) || disguised(look, pid))
+    },
+    open(pid: number): string[] {
+      const both = [...look.open(pid)].filter((what) => held.has(what))
+      if (both.length === 0) return both
+      shared ??= new Set(older.flatMap((one) => [...look.open(one.pid)]))
+      return both.filter((what) => !shared?.has(what))
+    },
+  }
+}
+
+/** It calls itself other than its program, or was started without any environment. */
+function disguised(look: Look, pid: number): boolean {
+  const name = (path: string | undefined): string => path?.split('/').at(-1) ?? ''
+  const called = name(look.commandLine(pid)[0]).replace(/^-/, '')
+  return called === '' || !name(look.exe(pid)).startsWith(called) || look.environment(pid)?.length === 0
+}
+
+function programAndScript(look: Look, pid: number): string | undefined {
+  const [exe, script] = [look.exe(pid), scriptOf(look.commandLine(pid))]
+  return exe === undefined || script === undefined ? undefined : `${exe}\0${script}`
 }
 
 /** The script that an interpreter was told to run: the first argument that is no flag. */

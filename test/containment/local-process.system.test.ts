@@ -1,15 +1,17 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
+import type { Change, JsonObject, Receipt } from '../../src/change.ts'
 import { localProcess } from '../../src/containment/local-process.ts'
 import type { Containment, ContainmentTarget } from '../../src/containment/port.ts'
+import { planHash } from '../../src/playbook/plan.ts'
 import type { Deployment } from '../../src/registry/port.ts'
 import { type ContainmentWorld, containmentContract, operate } from '../contracts/containment.ts'
 
@@ -40,7 +42,7 @@ async function forest(...options: string[]): Promise<Forest> {
     cwd: folder,
     detached: true,
     stdio: 'ignore',
-    env: { PATH: process.env.PATH, ACME_TOKEN: secret },
+    env: { PATH: process.env.PATH, ACME_TOKEN: secret, ACME_FOLDER: folder },
   })
   await once(child, 'spawn')
   child.unref()
@@ -178,6 +180,136 @@ describe('local-process', () => {
     }
   })
 
+  it.each([
+    ['and kept its environment', '{ ...process.env, MORE: "1" }', "'ignore'", 'failed', 'environment'],
+    ['and kept its open pipes', '{}', "['ignore', 'inherit', 'ignore']", 'failed', 'open pipe or socket'],
+    ['and runs the same program', '{}', "'ignore'", 'residual', 'program'],
+  ])('does not call it clean when a child detached itself %s', async (_, env, stdio, expected, common) => {
+    const world = await runaway(`'./program', ['-c', 'while :; do /bin/sleep 1; done'], ${env}, ${stdio}`)
+    try {
+      const run = operate(world)
+      await run.apply(await run.plan())
+      const verdict = await run.verify()
+      expect(verdict.state).toBe(expected)
+      expect(verdict.residue.join()).toContain(`process ${world.child} (`)
+      expect(verdict.residue.join()).toContain(`same ${common}`)
+      expect(verdict.residue.join()).toMatch(new RegExp(`kill -STOP .*${world.child}\\b`))
+      expect(verdict.observed.filter(({ holds }) => !holds).map(({ claim }) => claim)).toEqual(
+        expected === 'failed' ? ['no process that descends from the server runs on'] : [],
+      )
+      expect(state(world.child)).not.toBe('T')
+      // Once it is stopped, it is none that runs on.
+      kill(world.child, 'SIGSTOP')
+      await until(() => state(world.child) === 'T')
+      const after = await run.verify()
+      expect(after.state).not.toBe('failed')
+      expect(after.residue.join()).not.toContain(`process ${world.child} `)
+    } finally {
+      await world.stop()
+    }
+  })
+
+  it('says always that a process which has shed everything cannot be found', async () => {
+    const world = await runaway(`'/usr/bin/tail', ['-f', '/dev/null'], {}, 'ignore'`)
+    try {
+      const run = operate(world)
+      await run.apply(await run.plan())
+      const verdict = await run.verify()
+      expect(verdict.residue.join()).not.toContain(`process ${world.child} `)
+      expect(verdict.limits.join()).toContain('detached itself')
+    } finally {
+      await world.stop()
+    }
+  })
+
+  it('plans the same for a server that keeps starting processes, in groups of their own too', async () => {
+    const world = await forest('leaver', 'walker')
+    try {
+      const plans = []
+      for (let round = 0; round < 4; round++) {
+        plans.push(planHash('isolate', [{ key: 'dev', changes: await operate(world).plan() } as never], 'case-1'))
+        await sleep(50)
+      }
+      expect(new Set(plans).size).toBe(1)
+      const [change] = await operate(world).plan()
+      expect(change?.undo).toEqual({ pid: world.pid, startTicks: expect.any(Number), bootId: expect.any(String) })
+      expect(change?.target).toMatch(new RegExp(`^process ${world.pid} \\(start tick \\d+\\)$`))
+    } finally {
+      await world.stop()
+    }
+  })
+
+  it('continues what the plan lists where the receipt misses it', async () => {
+    const world = await forest()
+    try {
+      const run = operate(world)
+      const changes = await run.plan()
+      await run.apply(changes)
+      const [change] = changes as [Change]
+      const { undo } = run.receipts.get(change.id) as Receipt
+      run.receipts.set(change.id, { undo: { ...(undo as JsonObject), processes: [] } })
+      await run.undo(changes)
+      expect(state(world.pid)).not.toBe('T')
+    } finally {
+      await world.stop()
+    }
+  })
+
+  it('knows what an earlier try stopped that ended without a receipt', async () => {
+    const world = await forest()
+    try {
+      const run = operate(world)
+      await run.apply(await run.plan())
+      run.receipts.clear()
+      kill(world.pid, 'SIGCONT')
+      const changes = await run.plan()
+      await run.apply(changes)
+      expect((await run.undo(changes)).state).toBe('verified')
+      expect(await world.connected()).toBe(true)
+    } finally {
+      await world.stop()
+    }
+  })
+
+  it('finishes the release of a server that was ended while it was stopped', async () => {
+    const world = await forest()
+    try {
+      const run = operate(world)
+      const changes = await run.plan()
+      await run.apply(changes)
+      const pids = world.pids()
+      for (const pid of pids) kill(pid, 'SIGKILL')
+      await until(() => pids.every(ended))
+      expect(await run.drift(changes)).toEqual([])
+      const verdict = await run.undo(changes)
+      expect(verdict.state).toBe('residual')
+      expect(verdict.residue).toContain(
+        'the processes ended while they were stopped: there is nothing to put back; start the server by its own means',
+      )
+    } finally {
+      await world.stop()
+    }
+  })
+
+  it('continues the others when the root was ended while it was stopped', async () => {
+    const world = await forest()
+    try {
+      const run = operate(world)
+      const changes = await run.plan()
+      await run.apply(changes)
+      kill(world.pid, 'SIGKILL')
+      await until(() => ended(world.pid))
+      expect(await run.drift(changes)).toEqual([])
+      const verdict = await run.undo(changes)
+      expect(verdict.state).toBe('residual')
+      expect(verdict.residue.join()).toContain('ended while they were stopped')
+      expect(world.pids().length).toBeGreaterThan(0)
+      expect(world.pids().map(state)).not.toContain('T')
+    } finally {
+      await world.stop()
+    }
+  })
+
   it('captures what the stopped processes show, without a secret', async () => {
     const world = await forest()
     try {
@@ -206,12 +338,54 @@ describe('local-process', () => {
   })
 })
 
+/** A server of which a child has left for good, by way of two parents that ended. */
+async function runaway(how: string) {
+  const folder = await mkdtemp(join(tmpdir(), 'mcp-ir-runaway-'))
+  // A file of its own, so that it has nothing in common with what other tests run.
+  await copyFile('/bin/sh', join(folder, 'program'))
+  const last = `
+    const start = (file, args, env, stdio) =>
+      require('child_process').spawn(file, args, { argv0: 'kworker/u8:1', cwd: '/', detached: true, env, stdio })
+    require('fs').writeFileSync('child', String(start(${how.replace('./', `${folder}/`)}).pid))
+    process.exit()`
+  const code = `
+    const { spawn } = require('child_process')
+    spawn('./program', ['-c', 'while :; do /bin/sleep 1; done'], { stdio: 'ignore' })
+    spawn(process.execPath, ['-e', process.argv[1]], { detached: true, stdio: 'inherit' })
+    setInterval(() => {}, 1000)`
+  const root = spawn(process.execPath, ['-e', code, last], {
+    cwd: folder,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: { PATH: process.env.PATH, ACME_FOLDER: folder },
+  })
+  await once(root, 'spawn')
+  await until(() => size(join(folder, 'child')) > 0)
+  const child = Number(readFileSync(join(folder, 'child'), 'utf8'))
+  await until(() => /^1$/.test(readFileSync(`/proc/${child}/stat`, 'latin1').split(') ').at(-1)?.split(' ')[1] ?? ''))
+  const stop = async (): Promise<void> => {
+    kill(-(root.pid as number), 'SIGKILL')
+    kill(-child, 'SIGKILL')
+    root.stdout?.destroy()
+    await rm(folder, { recursive: true, force: true })
+  }
+  return { adapter, target: target({ pid: root.pid as number }), child, stop }
+}
+
 function workingFolder(pid: string): string {
   return readlinkSync(`/proc/${pid}/cwd`)
 }
 
 function state(pid: number): string {
   return readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)?.[0] ?? ''
+}
+
+function ended(pid: number): boolean {
+  try {
+    return 'ZX'.includes(state(pid))
+  } catch {
+    return true
+  }
 }
 
 function size(file: string): number {

@@ -6,8 +6,14 @@ import type { Outcome, StepInput } from '../../src/playbook/step.ts'
 
 const local = (id: string) => ({ id, kind: 'local-process', pid: 1 })
 const remote = (id: string) => ({ id, kind: 'aws-ec2', instances: ['i-1'], cut: 'auto', allow: [] })
-const input = (deployments: unknown[], deployment?: string): StepInput =>
-  ({ case: { server: { name: 'io.acme/crm', owner: 'crm-team', deployments } }, deployment }) as unknown as StepInput
+const input = (deployments: unknown[], deployment?: string, clients: string[] = []): StepInput => {
+  const server = { name: 'io.acme/crm', owner: 'crm-team', aliases: ['crm-mcp'], deployments, clients }
+  return {
+    case: { server, servers: [server, { name: 'io.other/crm', aliases: [] }], folder: '/nonexistent' },
+    deployment,
+    with: {},
+  } as unknown as StepInput
+}
 
 describe('the list of containment adapters', () => {
   it('names every adapter of the folder, and each loads', async () => {
@@ -35,10 +41,33 @@ describe('network.isolate and network.release', () => {
     expect(one).toMatchObject([{ key: 'a', intent: 'release', undoes: [] }])
   })
 
+  it('act on every client configuration of the registry, also where there is no deployment', async () => {
+    const long = '/home/somebody/Library/Application Support/Claude/claude_desktop_config.json'
+    const found = await isolate.operations?.(input([], undefined, ['/c/mcp.json', long, `/x${long}`]))
+    expect(found).toMatchObject([
+      { key: 'client:/c/mcp.json', adapter: 'containment/mcp-client-config', target: { file: '/c/mcp.json' } },
+      { key: expect.stringMatching(/^client:….Claude.claude_desktop_config\.json#[0-9a-f]{6}$/) },
+      { target: { aliases: ['crm-mcp'], others: ['io.other/crm', 'crm'] } },
+    ])
+    expect(new Set(found?.map(({ key }) => key)).size).toBe(3)
+    expect(await release.operations?.(input([], undefined, ['/c/mcp.json']))).toMatchObject([
+      { key: 'client:/c/mcp.json', intent: 'release', undoes: [] },
+    ])
+    // One deployment is one deployment.
+    expect(await isolate.operations?.(input([local('a')], 'a', ['/c/mcp.json']))).toHaveLength(1)
+  })
+
+  it("name a folder that is none, and check the step's values", async () => {
+    const wrong = { ...input([local('a')]), with: { clients: '/nonexistent/home' } }
+    await expect(isolate.operations?.(wrong)).rejects.toMatchObject({ code: 'input' })
+    expect(isolate.with.safeParse({ clients: 'x' }).success).toBe(true)
+    expect(isolate.with.safeParse({ client: 'x' }).success).toBe(false)
+  })
+
   it.each([
     ['an unknown deployment', input([local('a'), local('b')], 'c'), /no deployment c/, /a, b/],
     ['no deployment at all', input([]), /no deployments/, /--target/],
-    ['a kind without an adapter', input([local('a'), remote('b')]), /aws-ec2/, /--deployment a/],
+    ['a kind without an adapter', input([local('a'), { id: 'b', kind: 'docker' }]), /docker/, /--deployment a/],
     ['a kind that every object has', input([{ id: 'x', kind: 'constructor' }]), /constructor/, /by hand/],
   ])('stop at %s, and say what to do', async (_, given, message, hint) => {
     for (const { operations } of [isolate, release]) {

@@ -20,6 +20,8 @@ export interface ContainmentWorld {
   readonly disturb: () => Promise<void>
   /** Secrets that the server holds: they must appear in nothing that the adapter says or keeps. */
   readonly secrets: readonly string[]
+  /** For an adapter that keeps bytes in the case; others are given none. */
+  readonly privateFolder?: string
   readonly stop: () => Promise<void>
 }
 
@@ -201,7 +203,7 @@ export interface Operated {
 }
 
 export function operate(
-  world: Pick<ContainmentWorld, 'adapter' | 'target'>,
+  world: Pick<ContainmentWorld, 'adapter' | 'target' | 'privateFolder'>,
   signal: AbortSignal = new AbortController().signal,
   recorded: Map<string, JsonObject[]> = new Map(),
 ): Operated {
@@ -231,7 +233,7 @@ export function operate(
     intent,
     signal,
     caseId: 'case-1',
-    privateFolder: '/nonexistent',
+    privateFolder: world.privateFolder ?? '/nonexistent',
     now: () => new Date(),
     changeId: (action, what) =>
       createHash('sha256')
@@ -261,6 +263,7 @@ export function operate(
     if (undo === undefined) throw new TypeError(`${change.action} cannot be undone`)
     return undo
   }
+  const undoable = (change: Change): boolean => actionOf(change).undo !== undefined
   const receiptOf = (change: Change): Receipt => {
     const receipt = receipts.get(change.id)
     if (receipt === undefined) throw new TypeError('not applied')
@@ -303,16 +306,21 @@ export function operate(
     collect: async () => adapter.collect?.(call('isolate')),
     verify: () => adapter.verify(call('isolate')),
     drift: async (changes) => {
-      const found = changes.map((change) => undoOf(change).drift(change, receiptOf(change), call('release')))
+      const found = changes
+        .filter(undoable)
+        .map((change) => undoOf(change).drift(change, receiptOf(change), call('release')))
       return (await Promise.all(found)).flat()
     },
     undo: async (changes) => {
       const undone: Change[] = []
-      for (const change of changes.toReversed()) {
+      // As the runner does: what has no undo (a snapshot) is left.
+      for (const change of changes.filter(undoable).toReversed()) {
         const receipt = receiptOf(change)
         const id = `undo-${change.id}`
         const undo = undoOf(change)
-        if ((await undo.settle(change, receipt, acting('release', id))) === undefined) {
+        const already = await undo.settle(change, receipt, acting('release', id))
+        if (already !== undefined) receipts.set(id, already)
+        else {
           const back = await undo.apply(change, receipt, acting('release', id))
           expect(await undo.settle(change, receipt, acting('release', id))).toBeDefined()
           receipts.set(id, back)

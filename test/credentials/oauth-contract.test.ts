@@ -1,4 +1,5 @@
 import { credentialsContract } from '../contracts/credentials.ts'
+import { inOneCase } from './oauth-case.ts'
 import { startOauthWorld } from './oauth-world.ts'
 
-credentialsContract('oauth', () => startOauthWorld(), { probed: true, rotates: true })
+credentialsContract('oauth', async () => inOneCase(await startOauthWorld()), { probed: true, rotates: true })

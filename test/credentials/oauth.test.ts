@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmod, mkdir, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -7,13 +9,14 @@ import type { CredentialTarget } from '../../src/credentials/port.ts'
 import type { IrError } from '../../src/errors.ts'
 import { Crash, callFor, drive, emptyJournal, everything } from '../contracts/credentials.ts'
 import type { OauthServerOptions } from '../testbed/oauth-server.ts'
+import { inOneCase } from './oauth-case.ts'
 import { type OauthCredential, type OauthWorld, startOauthWorld } from './oauth-world.ts'
 
-let world: OauthWorld
+let world: ReturnType<typeof inOneCase>
 async function given(
   options: OauthServerOptions & { credential?: Partial<OauthCredential> } = {},
 ): Promise<OauthWorld> {
-  world = await startOauthWorld(options)
+  world = inOneCase(await startOauthWorld(options))
   return world
 }
 afterEach(async () => {
@@ -136,12 +139,12 @@ describe('what is known of the old token decides what is said of it', () => {
     expect(state).toMatchObject({ state: 'dead', proof: 'probed' })
   })
 
-  it('a token that was dead before: nothing planned, probed all the same', async () => {
+  it('a token that was dead before: nothing planned, tried all the same, and it proves nothing', async () => {
     await given({ expiresIn: 0 })
     const { verdict, state, journal } = await revoke()
     expect(journal.planned).toEqual([])
-    expect(verdict.state).toBe('verified')
-    expect(state).toMatchObject({ state: 'dead', proof: 'probed' })
+    expect(verdict.state).toBe('residual')
+    expect(state).toMatchObject({ state: 'unknown', proof: expect.stringContaining('dead already') })
     expect(world.server.requests.filter(({ endpoint }) => endpoint === 'me').length).toBeGreaterThan(0)
   })
 
@@ -164,7 +167,7 @@ describe('what is known of the old token decides what is said of it', () => {
     const { verdict, state } = await drive(world, { intent: 'revoke', journal })
     expect(journal.failed).toHaveLength(1)
     expect(verdict.state).toBe('failed')
-    expect(state.state).toBe('unknown')
+    expect(state.state).toBe('alive')
     expect(await world.server.accepts(other)).toBe(true)
   })
 
@@ -186,6 +189,191 @@ describe('what is known of the old token decides what is said of it', () => {
     expect(state.state).toBe('unknown')
     expect(world.server.requests).toEqual([])
   })
+})
+
+describe('the suspect does not choose which token is looked at', () => {
+  const dead = 'crm_0000000000000007'
+  const dotenv = (token: string) => `OTHER="x"\nLEDGER_TOKEN="${token}"\n`
+
+  /** A process of the server in `cwd` with such an environment. */
+  async function running<T>(
+    cwd: string,
+    env: Record<string, string>,
+    work: (of: OauthWorld) => Promise<T>,
+  ): Promise<T> {
+    const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000); console.log("up")'], {
+      cwd,
+      env,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    try {
+      await once(child.stdout, 'data')
+      const pidFile = join(world.folder, 'pid')
+      await writeFile(pidFile, `${child.pid}\n`)
+      const deployment = { id: 'dev', kind: 'local-process', pidFile, cwd: join(world.folder, 'crm') } as const
+      return await work(having({}, { deployments: [deployment] }))
+    } finally {
+      child.kill('SIGKILL')
+    }
+  }
+
+  it('a planted dead word beside the token in the delivered file: that one is revoked', async () => {
+    await given()
+    await writeFile(world.tokenFile, dead)
+    await writeFile(world.destination, dotenv(world.oldToken))
+    const { verdict, state, journal } = await revoke()
+    expect(await world.oldWorks()).toBe(false)
+    expect(journal.planned).toHaveLength(1)
+    expect(verdict.state).toBe('verified')
+    expect(state).toMatchObject({ state: 'dead', proof: 'probed' })
+    for (const secret of world.secrets()) expect(everything(journal, verdict)).not.toContain(secret)
+    for (const text of world.kept.values()) expect(text).not.toContain(world.oldToken)
+  })
+
+  it('the same where nothing but the token file names a place to deliver to', async () => {
+    await given()
+    await writeFile(world.tokenFile, dead)
+    await writeFile(`${world.tokenFile}.new`, `${world.oldToken}\n`)
+    const { state } = await revoke(having({}, { deliverTo: undefined }))
+    expect(await world.oldWorks()).toBe(false)
+    expect(state.state).toBe('dead')
+  })
+
+  it.runIf(process.platform === 'linux')('nor does a planted word hide the token in the environment', async () => {
+    await given()
+    await writeFile(world.tokenFile, dead)
+    const cwd = join(world.folder, 'crm')
+    const { state } = await running(cwd, { LEDGER_TOKEN: world.oldToken }, revoke)
+    expect(await world.oldWorks()).toBe(false)
+    expect(state.state).toBe('dead')
+  })
+
+  it.runIf(process.platform === 'linux')('the redeployed server is asked which file it reads', async () => {
+    await given()
+    await writeFile(world.tokenFile, dead)
+    await writeFile(join(world.folder, 'run/elsewhere.env'), dotenv(world.oldToken))
+    const cwd = join(world.folder, 'crm-1.4.0-0123456789ab-20261123-crm-0a1b/package')
+    await mkdir(cwd, { recursive: true })
+    const env = { CREDENTIALS_FILE: join(world.folder, 'run/elsewhere.env') }
+    const { state, journal } = await running(cwd, env, revoke)
+    expect(await world.oldWorks()).toBe(false)
+    expect(state.state).toBe('dead')
+    expect(journal.planned?.[0]?.target).toContain('CREDENTIALS_FILE')
+  })
+
+  it.runIf(process.platform === 'linux')('the client secret is no token, whatever names it', async () => {
+    await given()
+    const env = { X_TOKEN_FILE: world.secretFile, LEDGER_TOKEN: world.server.client.secret }
+    // Without the issuer's word every token that is found is revoked.
+    const { introspectionEndpoint: _, ...credential } = world.target.credential
+    const plan = await running(join(world.folder, 'crm'), env, ({ adapter, target }) =>
+      adapter.plan(callFor({ ...target, credential }, 'revoke')),
+    )
+    expect(plan).toHaveLength(1)
+  })
+
+  it('each living token is revoked by a change of its own, the same in every case', async () => {
+    await given()
+    const second = world.server.issue()
+    await writeFile(world.destination, dotenv(second))
+    const plan = await world.adapter.plan(callFor(world.target, 'revoke'))
+    expect(new Set(plan.map(({ id }) => id)).size).toBe(2)
+    const elsewhere = await world.adapter.plan({ ...callFor(world.target, 'revoke'), caseId: '20261124-crm-ffff' })
+    expect(elsewhere.map(({ target }) => target)).toEqual(plan.map(({ target }) => target))
+    const { verdict, state, journal } = await revoke()
+    expect([...journal.applied.keys()]).toHaveLength(2)
+    expect(await world.oldWorks()).toBe(false)
+    expect(await world.server.accepts(second)).toBe(false)
+    expect(verdict.state).toBe('verified')
+    expect(state).toMatchObject({ state: 'dead', proof: 'probed' })
+  })
+
+  it('whatever append it dies at, both are dead in the end', async () => {
+    for (const when of ['before', 'after'] as const) {
+      for (let at = 1; at <= 5; at++) {
+        await given()
+        const second = world.server.issue()
+        await writeFile(world.destination, dotenv(second))
+        const journal = emptyJournal()
+        await expect(drive(world, { intent: 'revoke', journal, crash: { at, when } })).rejects.toThrow(Crash)
+        const { verdict } = await drive(world, { intent: 'revoke', journal })
+        expect([when, at, verdict.state, world.server.live()]).toEqual([when, at, 'verified', []])
+        if (at < 5 || when === 'before') await world.stop()
+      }
+    }
+  })
+
+  it('one that cannot be revoked makes it alive, although the other one is dead', async () => {
+    await given()
+    await writeFile(world.destination, dotenv(world.server.issue()))
+    world.server.fault('revoke', { kind: 'ignore' }, 1)
+    const { verdict, state } = await revoke()
+    expect(world.server.live()).toHaveLength(1)
+    expect(verdict.state).toBe('failed')
+    expect(state.state).toBe('alive')
+  })
+
+  it('only a dead word anywhere: unknown, also by rotating', async () => {
+    await given()
+    await writeFile(world.tokenFile, dead)
+    const revoked = await revoke()
+    expect(revoked.journal.planned).toEqual([])
+    expect(revoked.verdict.state).toBe('residual')
+    expect(revoked.verdict.residue).toHaveLength(1)
+    expect(revoked.state).toMatchObject({
+      state: 'unknown',
+      proof: 'only a token that was dead already was found: whether it is the one the server uses cannot be told',
+    })
+    expect((await rotate()).state.state).toBe('unknown')
+  })
+
+  it('the same in another case after it was revoked in one: what is dead there proves nothing here', async () => {
+    await given()
+    await revoke()
+    expect((await revoke(inOneCase(await fresh()))).state.state).toBe('unknown')
+  })
+
+  it('receipts of this run show what was revoked by us, without any evidence', async () => {
+    await given()
+    const { journal } = await revoke()
+    const again = { ...journal, planned: undefined }
+    const { verdict, state } = await drive(
+      { ...world, adapter: inOneCase(await fresh()).adapter },
+      { intent: 'revoke', journal: again },
+    )
+    expect(again.planned).toEqual([])
+    expect(verdict.state).toBe('verified')
+    expect(state).toMatchObject({ state: 'dead', proof: 'probed' })
+  })
+
+  it('a delivered token is not the old one for rotating, and the one in use for revoking', async () => {
+    await given()
+    await revoke()
+    const { verdict } = await rotate()
+    expect(verdict.state).toBe('verified')
+    expect(await world.liveNew()).toBe(1)
+    const again = await revoke()
+    expect(again.state.state).toBe('dead')
+    expect(world.server.live()).toEqual([])
+    const rotated = await rotate()
+    expect(rotated.verdict.state).toBe('verified')
+    expect(rotated.verdict.residue).toEqual([])
+    expect(await world.deliveredWorks()).toBe(true)
+  })
+
+  it('a token without which nothing was seen to work before it was refused is not called dead', async () => {
+    await given()
+    await writeFile(world.tokenFile, dead)
+    world.server.fault('introspect', { kind: 'status', status: 404 }, 1)
+    const { state } = await revoke()
+    expect(state.state).toBe('unknown')
+  })
+
+  /** The same systems, as another process sees them. */
+  async function fresh(): Promise<OauthWorld> {
+    const { oauthCredentials } = await import('../../src/credentials/oauth.ts')
+    return { ...world, adapter: oauthCredentials({ timeoutMs: 300, attempts: 3, pauseMs: 1, probes: 4 }) }
+  }
 })
 
 describe('a client secret that the server could read', () => {
@@ -284,7 +472,7 @@ describe('where requests go', () => {
     expect(problems.map(({ kind }) => kind)).toContain('unreachable')
     const told = problems.map(({ message }) => message).join()
     expect(told).toContain('ECONNREFUSED')
-    world = await startOauthWorld()
+    world = inOneCase(await startOauthWorld())
   })
 
   it('names the missing client secret as wrong input', async () => {

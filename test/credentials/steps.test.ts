@@ -49,7 +49,7 @@ const seen = (key: string, state: string): Outcome['operations'][number] => ({
 
 const mixed = [
   { ...oauth, id: 'ledger' },
-  { id: 'user', kind: 'aws-iam-user', user: 'crm-sync' },
+  { id: 'user', kind: 'vault-token', accessor: 'crm-sync' },
 ]
 
 it('knows every adapter in its folder, and loads what it knows', async () => {
@@ -79,7 +79,7 @@ describe('the operations', () => {
     const target = operation?.target as CredentialTarget
     expect(target.sharedWith).toEqual(['io.acme/billing'])
     expect(target.deliverTo).toEqual({ kind: 'file', path: '/run/next.env' })
-    expect(of.told.join()).toMatch(/user \(aws-iam-user\): not rotated/)
+    expect(of.told.join()).toMatch(/user \(vault-token\): not rotated/)
   })
 
   it('are narrowed by only, and a name that does not exist is wrong input', async () => {
@@ -117,7 +117,7 @@ describe('the result', () => {
         { id: 'ledger', kind: 'oauth', state: 'dead', proof: 'probed', sharedWith: [] },
         {
           id: 'user',
-          kind: 'aws-iam-user',
+          kind: 'vault-token',
           state: 'alive',
           proof: expect.stringContaining('nothing was done'),
           sharedWith: [],
@@ -125,7 +125,7 @@ describe('the result', () => {
       ],
     })
     expect(result.state).toBe('partial')
-    expect(result.open?.join()).toMatch(/access keys of user crm-sync/)
+    expect(result.open?.join()).toMatch(/token with accessor crm-sync/)
   })
 
   it('is done and plain when nothing is registered', async () => {

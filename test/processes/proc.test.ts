@@ -75,7 +75,13 @@ describe('/proc', () => {
   it('reads users, debugger and pending signals', () => {
     const text =
       'Name:\tx\nTracerPid:\t77\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000040000\n'
-    expect(proc.parseStatus(text)).toEqual({ uids: [1, 2, 3, 4], gids: [5, 6, 7, 8], tracer: 77, pending: 0x40000n })
+    expect(proc.parseStatus(text)).toEqual({
+      uids: [1, 2, 3, 4],
+      gids: [5, 6, 7, 8],
+      tracer: 77,
+      innerPid: 0,
+      pending: 0x40000n,
+    })
   })
 
   it.each([

@@ -28,8 +28,13 @@ const look = (more: Partial<Record<keyof Look, Record<number, unknown>>> = {}): 
     commandLine: (pid: number) => more.commandLine?.[pid] ?? ['node', 'server.js'],
     cwd: (pid: number) => more.cwd?.[pid] ?? '/srv/crm',
     exe: (pid: number) => more.exe?.[pid] ?? '/usr/bin/node',
+    program: (pid: number) => more.program?.[pid] ?? `8:1 ${pid}`,
     uid: (pid: number) => more.uid?.[pid] ?? 1000,
-  }) as Look
+    environment: (pid: number) => more.environment?.[pid] ?? [`PID=${pid}`],
+    open: (pid: number) => new Set((more.open?.[pid] as string[] | undefined) ?? []),
+    adopts: (pid: number) => more.adopts?.[pid] ?? false,
+    running: ({ pid }: { pid: number }) => more.running?.[pid] ?? true,
+  }) as unknown as Look
 const pids = (list: readonly Process[]): number[] => list.map(({ pid }) => pid)
 const none = new Set<number>()
 
@@ -120,22 +125,75 @@ describe('a supervisor', () => {
 })
 
 describe('orphans', () => {
-  const root = one(100, 1)
-  const found = (orphan: Process, more: Parameters<typeof look>[0] = {}): number[] =>
-    pids(relatedOrphans([one(1, 0), root, orphan], root, new Set([100]), none, look(more)))
+  const root = one(100, 60)
+  const outside = [one(1, 0), one(50, 1), one(60, 1)]
+  const links = (orphan: Process, more: Parameters<typeof look>[0] = {}): unknown[] =>
+    relatedOrphans([...outside, root, orphan], [root], none, look(more)).map(({ process, link, common }) => [
+      process.pid,
+      link,
+      ...common,
+    ])
+  /** Has nothing in common with the server but what is added. */
+  const shed = { cwd: { 200: '/' }, commandLine: { 200: ['kworker/u8:1'] }, exe: { 200: '/usr/bin/python3' } }
 
   it('are named when they look like the server and nobody else started them', () => {
-    expect(found(one(200, 1))).toEqual([200])
-    expect(found(one(200, 1), { cwd: { 200: '/elsewhere' } })).toEqual([200])
-    expect(found(one(200, 1), { exe: { 200: '/bin/sh' } })).toEqual([200])
+    expect(links(one(200, 1))).toEqual([[200, 'weak', 'folder', 'script']])
+    expect(links(one(200, 1), { cwd: { 200: '/elsewhere' } })).toEqual([[200, 'weak', 'script']])
+    expect(links(one(200, 1), { exe: { 200: '/bin/sh' } })).toEqual([[200, 'weak', 'folder']])
+    expect(links(one(200, 1), { ...shed, program: { 100: '8:1 7', 200: '8:1 7' } })).toEqual([[200, 'weak', 'program']])
   })
 
-  it('are not: children of others, older ones, other users, other programs in other folders, zombies', () => {
-    expect(found(one(200, 77))).toEqual([])
-    expect(found(one(99, 1))).toEqual([])
-    expect(found(one(200, 1), { uid: { 200: 0 } })).toEqual([])
-    expect(found(one(200, 1), { cwd: { 200: '/elsewhere' }, commandLine: { 200: ['node', 'other.js'] } })).toEqual([])
-    expect(found(one(200, 1, { state: 'Z' }))).toEqual([])
+  it('are not: children of others, older ones, other users, what is stopped, what has nothing in common', () => {
+    expect(links(one(200, 77))).toEqual([])
+    expect(links(one(99, 1))).toEqual([])
+    expect(links(one(200, 1), { uid: { 200: 1001 } })).toEqual([])
+    expect(links(one(200, 1), { running: { 200: false } })).toEqual([])
+    expect(links(one(200, 1), shed)).toEqual([])
+  })
+
+  it('are not those that merely run what others run too, unless they hide it', () => {
+    const plain = { ...shed, program: { 50: '8:1 7', 100: '8:1 7', 200: '8:1 7' }, commandLine: { 200: ['python3'] } }
+    expect(links(one(200, 1), plain)).toEqual([])
+    expect(links(one(200, 1), { ...plain, environment: { 200: [] } })).toEqual([[200, 'weak', 'program']])
+    expect(links(one(200, 1), { ...plain, commandLine: { 200: ['kworker/u8:1'] } })).toEqual([[200, 'weak', 'program']])
+  })
+
+  it('are those that a process other than init took over, too', () => {
+    expect(links(one(200, 60), { adopts: { 60: true } })).toEqual([[200, 'weak', 'folder', 'script']])
+  })
+
+  it('are linked by the environment of the server, whatever they added to it', () => {
+    const own = ['PATH=/bin', 'CRM_TOKEN=x']
+    const environment = { 50: ['PATH=/bin', '_=/bin/node'], 100: own }
+    expect(links(one(200, 1), { ...shed, environment: { ...environment, 200: own } })).toEqual([
+      [200, 'strong', 'environment'],
+    ])
+    expect(links(one(200, 1), { ...shed, environment: { ...environment, 200: ['MORE=1', 'CRM_TOKEN=x'] } })).toEqual([
+      [200, 'strong', 'environment'],
+    ])
+    expect(links(one(200, 1), { ...shed, environment: { ...environment, 200: ['PATH=/bin'] } })).toEqual([])
+    // What started before the server did not get it from the server.
+    const everyones = { 50: own, 100: own, 200: own }
+    expect(links(one(200, 1), { ...shed, environment: everyones })).toEqual([[200, 'weak', 'environment']])
+    expect(links(one(200, 1), { ...shed, environment: { 100: [], 200: [] } })).toEqual([])
+  })
+
+  it('are linked by a pipe or socket that both have open at the same end', () => {
+    const open = (mine: string, theirs: string, others: string[] = []) => ({
+      ...shed,
+      open: { 50: others, 100: [mine], 200: [theirs] },
+    })
+    expect(links(one(200, 1), open('pipe:[7] w', 'pipe:[7] w'))).toEqual([[200, 'strong', 'open pipe or socket']])
+    expect(links(one(200, 1), open('pipe:[7] w', 'pipe:[7] w', ['pipe:[7] r']))).toHaveLength(1)
+    expect(links(one(200, 1), open('pipe:[7] w', 'pipe:[7] r'))).toEqual([])
+    expect(links(one(200, 1), open('pipe:[7] w', 'pipe:[7] w', ['pipe:[7] w']))).toEqual([])
+    expect(links(one(200, 1), open('file 8:1 w', 'file 8:1 w'))).toEqual([[200, 'weak', 'open file']])
+  })
+
+  it('of a server of root may have any user, if more than the folder is the same', () => {
+    const open = { 100: ['socket:[7] rw'], 200: ['socket:[7] rw'] }
+    expect(links(one(200, 1), { uid: { 100: 0, 200: 65534 }, open })).toEqual([[200, 'strong', 'open pipe or socket']])
+    expect(links(one(200, 1), { uid: { 100: 0, 200: 65534 } })).toEqual([])
   })
 
   it.each([

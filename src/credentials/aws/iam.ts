@@ -1,0 +1,171 @@
+import { IAMClient } from '@aws-sdk/client-iam'
+import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+import { awsClient, awsCode, awsError, serverClock } from '../../aws/clients.ts'
+import type { Call, Json, JsonObject, Problem } from '../../change.ts'
+import { IrError } from '../../errors.ts'
+import type { CredentialState, CredentialTarget } from '../port.ts'
+
+/** What the two IAM adapters have in common: clients, the caller, and how errors are read. */
+export interface Iam {
+  readonly client: IAMClient
+  /** For what would happen twice when it is sent twice. */
+  readonly creating: IAMClient
+  readonly sts: STSClient
+  /** What every `send` gets. */
+  readonly options: { readonly abortSignal: AbortSignal }
+  /** IAM's own clock by its last answer: a cutoff compares with it, not with the responder's. */
+  readonly clock: () => Date
+}
+
+/** IAM is one per account, so that a region is needed for the signature alone. */
+const anyRegion = 'us-east-1'
+
+const clocks = new WeakMap<IAMClient, () => Date | undefined>()
+
+export async function openIam(call: Pick<Call<unknown>, 'signal' | 'now'>): Promise<Iam> {
+  const { signal } = call
+  const region = await awsClient(STSClient, {}, 'reads', signal)
+    .config.region()
+    .catch(() => anyRegion)
+  const client = awsClient(IAMClient, { region }, 'reads', signal)
+  const clock = clocks.get(client) ?? serverClock(client)
+  clocks.set(client, clock)
+  return {
+    client,
+    creating: awsClient(IAMClient, { region }, 'creates', signal),
+    sts: awsClient(STSClient, { region }, 'reads', signal),
+    options: { abortSignal: signal },
+    clock: () => clock() ?? call.now(),
+  }
+}
+
+export interface Caller {
+  readonly account: string
+  readonly arn: string
+}
+
+export async function callerOf(iam: Iam): Promise<Caller> {
+  const { Account, Arn } = await asked('Asking AWS who we are', () =>
+    iam.sts.send(new GetCallerIdentityCommand({}), iam.options),
+  )
+  return { account: Account ?? '', arn: Arn ?? '' }
+}
+
+/** What a caller's ARN names: `user/name`, `assumed-role/name`; paths and the session's name are left out. */
+export function principalOf(arn: string): { readonly kind: string; readonly name: string } {
+  const resource = arn.split(':').slice(5).join(':')
+  const parts = resource.split('/')
+  const kind = parts[0] ?? ''
+  return { kind, name: (kind === 'assumed-role' ? parts[1] : parts.at(-1)) ?? '' }
+}
+
+/** A registry may name a user or a role by its ARN. */
+export function named(given: string): { readonly name: string; readonly account: string | undefined } {
+  if (!given.startsWith('arn:')) return { name: given, account: undefined }
+  return { name: given.split('/').at(-1) ?? given, account: given.split(':')[4] }
+}
+
+/** Of the account that the caller is in? The entry may be of another one, where the same name is somebody else. */
+export function otherAccount(given: string, caller: Caller): Problem | undefined {
+  const { account } = named(given)
+  if (account === undefined || account === caller.account) return undefined
+  return {
+    kind: 'input',
+    message: `${given} is in account ${account}, but we are ${caller.arn}`,
+    hint: 'Use credentials of that account (AWS_PROFILE)',
+  }
+}
+
+/** One call of the SDK, its error in our words. @throws IrError */
+export async function asked<T>(what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw awsError(error, what)
+  }
+}
+
+/** The same, undefined when what it asks for is not there. */
+export async function orAbsent<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
+  return await asked(what, async () => {
+    try {
+      return await work()
+    } catch (error) {
+      if (isAbsent(error)) return undefined
+      throw error
+    }
+  })
+}
+
+export function isAbsent(error: unknown): boolean {
+  return /^NoSuchEntity(Exception)?$/.test(awsCode(error) ?? '')
+}
+
+/** What could not be read, and why: the vendor's code. */
+export interface Unread {
+  readonly what: string
+  readonly code: string
+}
+
+/** For what is good to know: a missing permission for it, or a service that lacks it, stops nothing. */
+export async function orUnread<T>(what: string, otherwise: T, unread: Unread[], work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (isAbsent(error)) return otherwise
+    const told = awsError(error, what)
+    if (told.code === 'interrupted') throw told
+    unread.push({ what, code: awsCode(error) ?? 'unknown' })
+    return otherwise
+  }
+}
+
+/** All pages in one list. */
+export async function all<Page, Item>(
+  pages: AsyncIterable<Page>,
+  pick: (page: Page) => readonly Item[] | undefined,
+): Promise<readonly Item[]> {
+  const items: Item[] = []
+  for await (const page of pages) items.push(...(pick(page) ?? []))
+  return items
+}
+
+/** @throws IrError interrupted */
+export function mayGoOn(call: Pick<Call<unknown>, 'signal'>): void {
+  if (call.signal.aborted) throw new IrError('interrupted', 'Interrupted.')
+}
+
+export function field(value: Json | undefined, name: string): Json | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject)[name] : undefined
+}
+
+export function textField(value: Json | undefined, name: string): string {
+  const found = field(value, name)
+  if (typeof found !== 'string') throw new TypeError(`${name} is missing`)
+  return found
+}
+
+export function words(value: Json | undefined): readonly string[] {
+  return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : []
+}
+
+/** One argument for a shell. */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+}
+
+export function stateOf(
+  { credential, sharedWith }: CredentialTarget,
+  state: CredentialState['state'],
+  proof: string,
+): CredentialState {
+  return { id: credential.id, kind: credential.kind, state, proof, sharedWith }
+}
+
+export function asJson(state: CredentialState): Json {
+  return { ...state }
+}
+
+export function fileName(name: string): string {
+  return name.replace(/[^\w.-]/g, '_')
+}
