@@ -27,7 +27,11 @@ export default defineConfig({
           globalSetup: ['test/testbed/build.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          maxWorkers: 2,
+          // One file after the other: containment looks at every process of the machine, and must not find those of other tests.
+          maxWorkers: 1,
+          fileParallelism: false,
+          // A shared CI machine may stall a real process for longer than any time-out allows for.
+          retry: process.env.CI === 'true' ? 1 : 0,
         },
       },
       {
