@@ -69,7 +69,7 @@ type RunDraft = Mutable<Omit<StepRun, 'firstPlanned' | 'applied' | 'attempts' | 
 }
 
 /** Which step a finished undoing step makes undone. */
-const undoneBy: Readonly<Record<string, string>> = {
+export const undoneBy: Readonly<Record<string, string>> = {
   'network.release': 'network.isolate',
   'credentials.reinstate': 'credentials.revoke',
 }

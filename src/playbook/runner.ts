@@ -1,6 +1,6 @@
 import type { Case } from '../case/case.ts'
 import type { PlannedOperation, StepState } from '../case/events.ts'
-import { type StepRun, standing } from '../case/state.ts'
+import { type StepRun, standing, undoneBy } from '../case/state.ts'
 import type { Adapter, Call, Change, JsonObject, Problem, Receipt, Verdict } from '../change.ts'
 import type { Context } from '../context.ts'
 import { IrError, StorageError } from '../errors.ts'
@@ -324,7 +324,7 @@ export async function runStep(
 
   /** What stands of this target is put back, the last change first. */
   async function planUndo(one: Prepared, warnings: string[]): Promise<readonly Change[]> {
-    const use = undoneUse[kind.kind]
+    const use = undoneBy[kind.kind]
     const changes: Change[] = []
     const found = standing(journal.lines, use ?? '')
       .filter(({ operation }) => operation.key === one.operation.key && operation.adapter === one.operation.adapter)
@@ -369,7 +369,7 @@ export async function runStep(
         },
       )
     }
-    const stands = standing(journal.lines, undoneUse[kind.kind] ?? '')
+    const stands = standing(journal.lines, undoneBy[kind.kind] ?? '')
     for (const one of all) {
       const planned = operations.find(
         ({ key, adapter }) => key === one.operation.key && adapter === one.operation.adapter,
@@ -387,8 +387,8 @@ export async function runStep(
 
   /** Of an undoing step: what stands all the same, as its target is no longer among the registered ones. */
   function leftStanding(all: readonly Prepared[]): string[] {
-    if (undoneUse[kind.kind] === undefined || options.deployment !== undefined) return []
-    return standing(journal.lines, undoneUse[kind.kind] ?? '')
+    if (undoneBy[kind.kind] === undefined || options.deployment !== undefined) return []
+    return standing(journal.lines, undoneBy[kind.kind] ?? '')
       .filter(({ operation }) => !all.some((one) => isOf(operation, one.operation)))
       .map(
         ({ operation, change }) =>
@@ -496,12 +496,6 @@ export async function runStep(
 
 function isOf(planned: PlannedOperation, operation: Operation): boolean {
   return planned.key === operation.key && planned.adapter === operation.adapter
-}
-
-/** Which steps an undoing step puts back. */
-const undoneUse: Readonly<Record<string, string>> = {
-  'network.release': 'network.isolate',
-  'credentials.reinstate': 'credentials.revoke',
 }
 
 function stateOf(
