@@ -621,7 +621,7 @@ async function fromTarget(context: Context, options: IncidentOptions, open: read
   if (as !== undefined && !/^[A-Za-z0-9][A-Za-z0-9._/@-]{0,199}$/.test(as)) {
     throw new IrError('input', `--as: ${safe(as, 80)} is no name.`, { hints: ['Use letters, digits and . _ / @ -'] })
   }
-  const found = await discover(target.slice(0, colon), target.slice(colon + 1))
+  const found = await discover(target.slice(0, colon), target.slice(colon + 1), options.region)
   const name = as ?? found.suggestedName
   const registry = await readableRegistry(context)
   if (registry?.servers.some((server) => server.name === name || server.aliases.includes(name))) {

@@ -233,7 +233,9 @@ async function suspend(change: Change, call: ActionCall<Target>): Promise<Receip
   // A later try may plan anew, and must not take for somebody else's what this one stopped.
   const mine = params.tree.filter(({ stopped }) => !stopped).map(({ pid, startTicks }) => ({ pid, startTicks }))
   const noted = new Set(recorded(call).map(key))
-  if (mine.some((id) => !noted.has(key(id)))) await call.record({ stopping: mine })
+  if (mine.some((id) => !noted.has(key(id)))) {
+    await call.record({ stopping: mine, heldBefore: heldBefore(change, call) as unknown as Json })
+  }
   const groups = new Set(recordedGroups(call))
   const denied = new Map<string, Process>()
   const began = performance.now()
@@ -481,6 +483,17 @@ function recorded(call: ActionCall<Target>): ProcessId[] {
   return call.recorded.flatMap((data: JsonObject) => (data.stopping ?? []) as unknown as readonly ProcessId[])
 }
 
+/**
+ * Stopped by somebody else, as the first try found it: a later plan also finds stopped what the first one's signals to
+ * whole groups caught, and which it did not live to note.
+ */
+function heldBefore(change: Change, call: ActionCall<Target>): ProcessId[] {
+  const first = call.recorded.find((data: JsonObject) => data.heldBefore !== undefined)
+  if (first !== undefined) return first.heldBefore as unknown as ProcessId[]
+  const { tree } = change.params as unknown as Params
+  return tree.filter(({ stopped }) => stopped).map(({ pid, startTicks }) => ({ pid, startTicks }))
+}
+
 function recordedGroups(call: ActionCall<Target>): number[] {
   return call.recorded.flatMap((data: JsonObject) => (data.groups ?? []) as unknown as readonly number[])
 }
@@ -493,7 +506,7 @@ function receiptOf(change: Change, call: ActionCall<Target>, tree: readonly Proc
   const before = call.receipts.get(change.id)?.undo as unknown as Stopped | undefined
   const ours = new Set([...plannedToStop(change), ...recorded(call), ...(before?.processes ?? [])].map(key))
   const groups = new Set(recordedGroups(call))
-  const others = new Set((change.params as unknown as Params).tree.filter(({ stopped }) => stopped).map(key))
+  const others = new Set(heldBefore(change, call).map(key))
   const mine = (one: Process): boolean => ours.has(key(one)) || (groups.has(one.group) && !others.has(key(one)))
   const held = tree.filter((one) => proc.condition(one) === 'held')
   const ids = (list: readonly Process[]): ProcessId[] => list.map(({ pid, startTicks }) => ({ pid, startTicks }))

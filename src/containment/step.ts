@@ -63,7 +63,7 @@ async function operations(input: StepInput, intent: ContainmentIntent): Promise<
   )
 }
 
-function deployments({ case: { server }, deployment }: StepInput, intent: ContainmentIntent): Operation[] {
+function deployments({ case: { server }, deployment, context }: StepInput, intent: ContainmentIntent): Operation[] {
   const chosen = server.deployments.filter(({ id }) => deployment === undefined || id === deployment)
   if (chosen.length === 0 && deployment !== undefined) {
     throw new IrError('input', `${safe(server.name)} has no deployment ${safe(deployment)}.`, {
@@ -86,7 +86,9 @@ function deployments({ case: { server }, deployment }: StepInput, intent: Contai
       )
     }
     const { name, owner, consumers } = server
-    const target: ContainmentTarget = { server: name, owner, consumers, deployment: one }
+    // The region of the configuration stands in for that of the deployment.
+    const placed = one.kind === 'aws-ec2' ? { ...one, region: one.region ?? context.config.aws.region } : one
+    const target: ContainmentTarget = { server: name, owner, consumers, deployment: placed }
     return { key: one.id, adapter: `containment/${one.kind}`, intent, target, load }
   })
 }

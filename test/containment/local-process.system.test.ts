@@ -264,7 +264,28 @@ describe('local-process', () => {
       kill(world.pid, 'SIGCONT')
       const changes = await run.plan()
       await run.apply(changes)
-      expect((await run.undo(changes)).state).toBe('verified')
+      expect(await run.undo(changes)).toMatchObject({ state: 'verified', residue: [] })
+      expect(await world.connected()).toBe(true)
+    } finally {
+      await world.stop()
+    }
+  })
+
+  it('knows what the signals of an earlier try to whole groups stopped, which it had no time to note', async () => {
+    const world = await forest()
+    try {
+      const run = operate(world)
+      const [first] = (await run.plan()) as [Change]
+      await run.apply([first])
+      run.receipts.clear()
+      const groups = world.pids().map((pid) => Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(' ')[4]))
+      const startTicks = (first.undo as JsonObject).startTicks as number
+      const noted = { stopping: [{ pid: world.pid, startTicks }], heldBefore: [], groups: [...new Set(groups)] }
+      run.recorded.set(first.id, [noted])
+      kill(world.pid, 'SIGCONT')
+      const changes = await run.plan()
+      await run.apply(changes)
+      expect(await run.undo(changes)).toMatchObject({ state: 'verified', residue: [] })
       expect(await world.connected()).toBe(true)
     } finally {
       await world.stop()

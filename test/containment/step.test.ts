@@ -108,7 +108,7 @@ describe('network.isolate and network.release', () => {
 
 describe('--target', () => {
   it.each([
-    ['aws-ec2', 'i-1', 'input', /no adapter for aws-ec2 yet/],
+    ['aws-ec2', 'i-1', 'input', /no instance id/],
     ['docker', 'x', 'input', /no kind of target/],
     ['pid', 'abc', 'input', /no process id/],
     ['pid', '4194304', 'input', /No process/],

@@ -1,0 +1,127 @@
+import { awsCode, awsError } from '../../aws/clients.ts'
+import type { Action, ActionCall, Call, Change, Json, Observation, Receipt } from '../../change.ts'
+import { IrError } from '../../errors.ts'
+import type { Target } from './world.ts'
+
+/** What one change does, how it is observed and how it is put back, in terms of its parameters and its undo. */
+export interface Kind<Params, Undo> {
+  /** @returns what is worth keeping of it */
+  apply(params: Params, call: ActionCall<Target>, change: Change): Promise<Json | undefined>
+  /** Whether it is so. Reads only. */
+  holds(params: Params, call: Call<Target>, change: Change): Promise<boolean>
+  readonly back?: {
+    /** What changed since that putting back would override. */
+    drift(params: Params, undo: Undo, call: Call<Target>): Promise<readonly string[]>
+    apply(params: Params, undo: Undo, call: ActionCall<Target>): Promise<void>
+    /** Whether it is as it was before. Reads only. */
+    holds(params: Params, undo: Undo, call: Call<Target>): Promise<boolean>
+  }
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: each action reads its own parameters, which were journalled as data
+export type AwsAction = Kind<any, any>
+
+/** The actions of the adapter: SDK errors in our words, nothing begun once interrupted, what is gone needs no undo. */
+export function actionsOf<K extends string>(kinds: Record<K, AwsAction>): Record<K, Action<Target>> {
+  const entries = Object.entries<AwsAction>(kinds).map(([name, kind]) => [name, actionOf(kind)])
+  return Object.fromEntries(entries) as Record<K, Action<Target>>
+}
+
+function actionOf({ apply, holds, back }: AwsAction): Action<Target> {
+  const action: Action<Target> = {
+    async apply(change, call) {
+      notInterrupted(call.signal)
+      const output = await unlessSo(
+        () => inOurWords<Json | undefined>(change, () => apply(change.params, call, change)),
+        () => inOurWords(change, () => holds(change.params, call, change)),
+      )
+      return output === undefined ? {} : { output }
+    },
+    async settle(change, call) {
+      const settled = await inOurWords(change, () => holds(change.params, call, change))
+      return settled ? { output: { settled: true } } : undefined
+    },
+  }
+  if (back === undefined) return action
+  return {
+    ...action,
+    undo: {
+      drift: (change, _, call) => inOurWords(change, () => back.drift(change.params, change.undo, call)),
+      async apply(change, _, call) {
+        notInterrupted(call.signal)
+        const put = async (): Promise<undefined> => {
+          try {
+            await back.apply(change.params, change.undo, call)
+          } catch (error) {
+            if (!gone.test(awsCode(error) ?? '')) throw error
+          }
+        }
+        await unlessSo(
+          () => inOurWords(change, put),
+          () => inOurWords(change, () => back.holds(change.params, change.undo, call)),
+        )
+        return undone(change)
+      },
+      async settle(change, _, call) {
+        const holdsAgain = await inOurWords(change, async () => {
+          try {
+            return await back.holds(change.params, change.undo, call)
+          } catch (error) {
+            if (gone.test(awsCode(error) ?? '')) return true
+            throw error
+          }
+        })
+        return holdsAgain ? undone(change) : undefined
+      },
+    },
+  }
+}
+
+/**
+ * A refusal can mean that it is so already: the SDK sends again what lost its answer, and AWS then finds nothing left to
+ * change. So the world is asked before it counts as failed.
+ */
+async function unlessSo(work: () => Promise<Json | undefined>, so: () => Promise<boolean>): Promise<Json | undefined> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof IrError && error.code === 'partial' && (await so())) return { settled: true }
+    throw error
+  }
+}
+
+/** What no longer exists needs no putting back. */
+const gone = /^Invalid(InstanceID|NetworkInterfaceID)\.NotFound$|^TargetGroupNotFound/
+
+/** The receipt of an undo names what was undone, so that the verdict can look at it once more. */
+function undone({ action, summary, params, undo }: Change): Receipt {
+  return { output: { action, summary, params: params ?? null, undo: undo ?? null } }
+}
+
+/** Looks again at what an undoing change put back. */
+export async function settledAgain(
+  actions: Readonly<Record<string, Action<Target>>>,
+  change: Change,
+  call: Call<Target>,
+): Promise<Observation> {
+  const receipt = call.receipts.get(change.id)
+  const original = receipt?.output as unknown as Change | undefined
+  const claim = `as before: ${original?.summary ?? change.summary}`
+  const undo = actions[original?.action ?? '']?.undo
+  if (original === undefined || undo === undefined) return { claim, seen: 'not put back', holds: false }
+  const recorded = { ...call, recorded: [], record: async () => {} }
+  const holds = (await undo.settle(original, receipt ?? {}, recorded)) !== undefined
+  return { claim: `put back: ${original.summary}`, seen: holds ? 'as before' : 'not as before', holds }
+}
+
+async function inOurWords<T>({ summary }: Change, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw awsError(error, `"${summary}"`)
+  }
+}
+
+function notInterrupted(signal: AbortSignal): void {
+  if (signal.aborted) throw new IrError('interrupted', 'Interrupted before anything was changed.')
+}
