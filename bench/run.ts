@@ -1,8 +1,12 @@
 /** `npm run bench` runs all; `npm run bench -- startup registry` runs some. Prints ratios, asserts nothing. */
+import * as isolate from './isolate.ts'
 import * as registry from './registry.ts'
+import * as revoke from './revoke.ts'
 import * as startup from './startup.ts'
+import * as taint from './taint.ts'
+import * as verify from './verify.ts'
 
-const all = [startup, registry]
+const all = [startup, registry, taint, isolate, revoke, verify]
 const wanted = process.argv.slice(2)
 const unknown = wanted.filter((name) => !all.some((bench) => bench.name === name))
 if (unknown.length > 0) {

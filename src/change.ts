@@ -21,6 +21,18 @@ export interface Change {
   readonly priority: 'essential' | 'best-effort'
   /** Ids that must be applied first. All else runs in parallel, bounded. */
   readonly after: readonly string[]
+  /**
+   * Ids that must be put back before this one is, beside those that waited for it: scaling is resumed once the interfaces
+   * are back, although the cut never waited for its suspension.
+   */
+  readonly undoAfter?: readonly string[]
+  /**
+   * Order over all targets of a step, 1 where nothing is said: a later stage begins once everything of the earlier ones
+   * has ended, well or not. What the stages of credentials are: credentials/port.ts.
+   */
+  readonly stage?: number
+  /** What leads to the target, from the operation's own target down, in plain words; shown as one tree. */
+  readonly chain?: readonly string[]
   /** What the action needs to act, as data (pid and start time, ids …); covered by no hash, journalled, never secret. */
   readonly params?: Json
   /** How to put it back, known before it is applied; what exists only afterwards comes with the receipt. Never secret. */

@@ -31,6 +31,10 @@ export interface DoctorAdapters {
   /** The containment adapter's `check` of a deployment. Asked for kinds that have an adapter. */
   readonly deployment?: (server: Server, deployment: Deployment, signal: AbortSignal) => Promise<readonly Problem[]>
   readonly credential?: (server: Server, credential: Credential, signal: AbortSignal) => Promise<readonly Problem[]>
+  /** The check of a configuration file of an MCP client that may know the server. */
+  readonly client?: (server: Server, file: string, signal: AbortSignal) => Promise<readonly Problem[]>
+  /** Who we are to AWS and what it permits us; nothing when the server has nothing there. */
+  readonly aws?: (server: Server, signal: AbortSignal) => Promise<readonly DoctorRow[]>
   /** Offsets of other systems' clocks against this host's. */
   readonly clocks?: (signal: AbortSignal) => Promise<readonly { server: string; offsetMs: number }[]>
 }
@@ -210,6 +214,8 @@ function note(users: Map<string, Set<string>>, what: string, server: Server): vo
   else names.add(server.name)
 }
 
+const well = 'found, reachable and permitted'
+
 async function serverRows(context: Context, server: Server, adapters: DoctorAdapters): Promise<readonly DoctorRow[]> {
   const rows: DoctorRow[] = []
   const { kinds } = adapters
@@ -217,13 +223,20 @@ async function serverRows(context: Context, server: Server, adapters: DoctorAdap
     rows.push({ check: 'knownGood', state: 'warning', detail: `${server.knownGood} lies in the future` })
   if (server.deployments.length === 0)
     rows.push({ check: 'deployments', state: 'warning', detail: 'none is registered: there is nothing to isolate' })
+  rows.push(...((await adapters.aws?.(server, context.signal)) ?? []))
   for (const deployment of server.deployments)
     if (kinds.containment.includes(deployment.kind))
       rows.push(
-        ...(await asked(`deployment ${safe(deployment.id)}`, deployment.kind, () =>
+        ...(await asked(`deployment ${safe(deployment.id)}`, `${deployment.kind}: ${well}`, () =>
           adapters.deployment?.(server, deployment, context.signal),
         )),
       )
+  for (const file of server.clients)
+    rows.push(
+      ...(await asked(`client ${safe(file)}`, 'can be read and replaced', () =>
+        adapters.client?.(server, file, context.signal),
+      )),
+    )
   if (!context.config.trusted && server.credentials.length > 0)
     rows.push({
       check: 'credentials',
@@ -234,7 +247,7 @@ async function serverRows(context: Context, server: Server, adapters: DoctorAdap
     for (const credential of server.credentials) {
       if (!kinds.credentials.includes(credential.kind)) continue
       rows.push(
-        ...(await asked(`credential ${safe(credential.id)}`, credential.kind, () =>
+        ...(await asked(`credential ${safe(credential.id)}`, `${credential.kind}: ${well}`, () =>
           adapters.credential?.(server, credential, context.signal),
         )),
       )
@@ -245,13 +258,13 @@ async function serverRows(context: Context, server: Server, adapters: DoctorAdap
 /** No rows when there is nobody to ask. */
 async function asked(
   check: string,
-  kind: string,
+  well: string,
   ask: () => Promise<readonly Problem[]> | undefined,
 ): Promise<readonly DoctorRow[]> {
   try {
     const problems = await ask()
     if (problems === undefined) return []
-    if (problems.length === 0) return [{ check, state: 'ok', detail: `${kind}: found, reachable and permitted` }]
+    if (problems.length === 0) return [{ check, state: 'ok', detail: well }]
     return problems.map((problem) => ({
       check,
       state: problem.kind === 'warning' ? 'warning' : 'failed',

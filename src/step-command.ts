@@ -1,3 +1,4 @@
+import type { Interfaces } from '@oclif/core'
 import {
   type CommandResult,
   deploymentFlag,
@@ -36,10 +37,19 @@ export abstract class WindowCommand extends IrCommand {
 
   protected async act(): Promise<CommandResult> {
     const { args, flags } = await this.parse(WindowCommand)
+    return this.answer(args.server, flags, {})
+  }
+
+  /** @param values what the step is told beside the window */
+  protected async answer(
+    server: string,
+    flags: Interfaces.InferredFlags<typeof WindowCommand.flags & typeof IrCommand.baseFlags>,
+    values: Readonly<Record<string, unknown>>,
+  ): Promise<CommandResult> {
     const context = await this.context(flags)
     const { since, until } = flags
-    const options = { ...this.incidentOptions(flags, context), server: args.server, since, until }
-    const incident = await runSingle(context, this.use, {}, options)
+    const options = { ...this.incidentOptions(flags, context), server, since, until }
+    const incident = await runSingle(context, this.use, values, options)
     return this.single(incident, answerText(this.use, incident.steps[0]?.output))
   }
 }

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
-import { constants } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { extract, type Header } from 'tar-stream'
-import { IrError, systemCode } from '../errors.ts'
+import { IrError } from '../errors.ts'
+import { openRegularFile } from '../regular-file.ts'
 import { safe } from '../ui/safe-text.ts'
 
 /** One file or folder of an npm tarball, already found harmless: nothing of it can point or write outside. */
@@ -79,7 +79,8 @@ export async function* readTarball(file: string, options: ReadTarballOptions): A
       const size = kind === 'file' ? (entry.header.size ?? 0) : 0
       if (size > limits.fileBytes) throw refuse(`holds a file of ${size} bytes`, entry.header.name)
       const executable = ((entry.header.mode ?? 0) & 0o100) !== 0
-      if (path !== '') yield { path, kind, size, executable, content: entry as AsyncIterable<Uint8Array> }
+      if (path !== '')
+        yield { path, kind, size, executable, content: contentOf(entry as AsyncIterable<Uint8Array>, options.signal) }
       // Whatever the consumer left; without it the archive would wait for ever.
       entry.resume()
     }
@@ -89,16 +90,7 @@ export async function* readTarball(file: string, options: ReadTarballOptions): A
       throw refuse('is not the file that was verified: it changed since')
     }
   } catch (error) {
-    if (error instanceof IrError) throw error
-    if (options.signal.aborted)
-      throw new IrError('interrupted', 'Reading the archive was interrupted', { cause: error })
-    throw new IrError(
-      'refused',
-      `The archive is damaged: ${safe(error instanceof Error ? error.message : 'unreadable', 120)}`,
-      {
-        cause: error,
-      },
-    )
+    throw damaged(error, options.signal)
   } finally {
     archive.destroy()
     await pumped.catch(() => undefined)
@@ -106,27 +98,20 @@ export async function* readTarball(file: string, options: ReadTarballOptions): A
   }
 }
 
-/**
- * Opens a regular file for reading; a FIFO or device never blocks it.
- * @throws IrError `input` when it is missing, unreadable or no regular file
- */
-export async function openRegularFile(file: string): Promise<FileHandle> {
-  let handle: FileHandle
+/** The bytes of one entry; what breaks while the consumer reads them is said as what breaks between two entries. */
+async function* contentOf(entry: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   try {
-    handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
+    yield* entry
   } catch (error) {
-    const code = systemCode(error)
-    const why = code === 'ENOENT' ? 'does not exist' : code === 'EACCES' ? 'may not be read' : 'cannot be opened'
-    throw new IrError('input', `${safe(file)} ${why}`, { cause: error })
+    throw damaged(error, signal)
   }
-  try {
-    if ((await handle.stat()).isFile()) return handle
-  } catch (error) {
-    await handle.close()
-    throw error
-  }
-  await handle.close()
-  throw new IrError('input', `${safe(file)} is not a regular file`)
+}
+
+function damaged(error: unknown, signal: AbortSignal): IrError {
+  if (error instanceof IrError) return error
+  if (signal.aborted) return new IrError('interrupted', 'Reading the archive was interrupted', { cause: error })
+  const why = safe(error instanceof Error ? error.message : 'unreadable', 120)
+  return new IrError('refused', `The archive is damaged: ${why}`, { cause: error })
 }
 
 /** The packed bytes, hashed as they are read, so that what is unpacked is what was hashed. */

@@ -7,10 +7,15 @@ export interface BlastRadius {
   readonly couldReach: readonly CouldReach[]
   /** From the log: what it did, by downstream. */
   readonly didReach: readonly DidReach[]
-  readonly exposed: readonly { readonly caller: string; readonly calls: number; readonly bytes?: number }[]
+  /** What was sent to the server, by the context that sent it; most bytes first. */
+  readonly exposed: readonly Exposed[]
+  /** By time. */
   readonly suspect: readonly Suspect[]
-  readonly hubs: readonly { readonly context: string; readonly contexts: number }[]
-  /** Data classes reached or reachable that start duties to notify. */
+  /** Where following was cut off, unless it was asked to go on. */
+  readonly hubs: readonly Hub[]
+  /** The worst of the suspect calls, by what they change and what their server may do. */
+  readonly worst: readonly { readonly record: string; readonly why: string }[]
+  /** Data classes that were or could be reached, or that a context had read before it called: they may start duties to notify. */
   readonly dataClasses: readonly string[]
   readonly owners: readonly string[]
   readonly gaps: readonly string[]
@@ -44,4 +49,36 @@ export interface Suspect {
   readonly hop: number
   readonly by: 'session' | 'trace' | 'idle-gap' | 'inferred'
   readonly chain: readonly string[]
+}
+
+/** What one context told the server. Values are never in it. */
+export interface Exposed {
+  /** `session …`, `trace …`, `user …`: how the context is known. */
+  readonly context: string
+  /** Agent, user or session, as the log knows it. */
+  readonly caller: string
+  readonly calls: number
+  /** Of all parameters; missing where the log has none. */
+  readonly bytes?: number
+  readonly parameters: readonly { readonly name: string; readonly calls: number; readonly bytes: number }[]
+  /** What it had called elsewhere before, so that its answers may have gone along. */
+  readonly before: readonly Before[]
+}
+
+export interface Before {
+  readonly server: string
+  readonly tool: string
+  readonly calls: number
+  /** Classes of the data that this other server reaches. */
+  readonly data: readonly string[]
+}
+
+export interface Hub {
+  /** `account …` or `resource …`. */
+  readonly context: string
+  readonly kind: 'account' | 'resource'
+  /** Contexts that it joins. */
+  readonly contexts: number
+  /** Suspect calls that are not listed because of it. */
+  readonly calls: number
 }

@@ -2,12 +2,16 @@ import { z } from 'zod'
 import { namesOf, openInvocations, windowOf } from '../invocations/index.ts'
 import type { Reviewed } from '../invocations/port.ts'
 import type { StepInput, StepKind, StepResult } from '../playbook/step.ts'
+import { type Exposure, exposedBy } from './exposed.ts'
 import { observedIn } from './observed.ts'
-import type { BlastRadius, Suspect } from './port.ts'
+import type { BlastRadius } from './port.ts'
+import { rankingOf } from './rank.ts'
 import { reachOf } from './reach.ts'
+import { type Followed, follow } from './suspect.ts'
+import { type Touches, touchesOf } from './touches.ts'
 
-/** Suspect calls that are listed; the number of all is told. */
-const longestList = 10_000
+/** The worst suspect calls that are named as such. */
+const mostWorst = 50
 
 const instant = z.iso.datetime({ offset: true })
 
@@ -16,7 +20,11 @@ export const blastRadius: StepKind = {
   kind: 'blast-radius.compute',
   summary:
     'Computes the blast radius: what the server could reach, did reach, was told, and which later calls are suspect',
-  with: z.strictObject({ since: instant.optional(), until: instant.optional() }),
+  with: z.strictObject({
+    since: instant.optional(),
+    until: instant.optional(),
+    throughHubs: z.boolean().optional(),
+  }),
   result: compute,
 }
 
@@ -25,36 +33,41 @@ async function compute(input: StepInput): Promise<StepResult> {
   const { server, servers } = input.case
   const { invocations } = input.context.config
   const reach = reachOf(server, servers)
+  const touches = touchesOf(servers)
   const gaps = [...reach.gaps]
   if (sinceFrom === 'default')
     gaps.push(`Nothing says since when the server was bad: the window begins at ${window.since}, which is a guess.`)
 
-  input.progress('following the invocation log')
+  input.progress('reading the invocation log')
+  const names = namesOf(input.case)
   const reviewed =
     invocations === undefined
       ? undefined
-      : await (await openInvocations(invocations, input.context.now)).review(namesOf(input.case), window, input.signal)
+      : await (await openInvocations(invocations, input.context.now)).review(
+          names,
+          window,
+          input.signal,
+          touches.wanted,
+        )
   try {
     const observed = observedIn(server, reach.couldReach, reviewed, invocations?.writer === 'server')
-    const suspects = reviewed === undefined ? { suspect: [], gaps: [] } : await suspectCalls(reviewed)
+    const carried = reviewed === undefined ? nothing : await carriedOn(input, reviewed, touches)
     const unread =
       reviewed === undefined
         ? ['No invocation log is configured (invocations in mcp-ir.yaml): what the server did reach was not looked at.']
         : reviewed.unread
+    const { exposed, suspect, hubs, worst } = carried
     const output: BlastRadius = {
       window,
       couldReach: reach.couldReach,
       didReach: observed.didReach,
-      exposed: (reviewed?.review.callers ?? []).map(({ caller, calls, sent }) => ({
-        caller,
-        calls,
-        ...(sent === undefined ? {} : { bytes: sent }),
-      })),
-      suspect: suspects.suspect,
-      hubs: [],
-      dataClasses: [...new Set(reach.couldReach.flatMap((entry) => entry.data))].sort(),
-      owners: reach.owners,
-      gaps: [...new Set([...gaps, ...observed.gaps, ...suspects.gaps, ...(reviewed?.review.gaps ?? unread)])],
+      exposed,
+      suspect,
+      hubs,
+      worst,
+      dataClasses: [...new Set([...reach.couldReach.flatMap((entry) => entry.data), ...carried.data])].sort(),
+      owners: [...new Set([...reach.owners, ...carried.owners])],
+      gaps: [...new Set([...gaps, ...observed.gaps, ...carried.gaps, ...(reviewed?.review.gaps ?? unread)])],
     }
     return { output, state: unread.length > 0 ? 'partial' : 'done', open: unread }
   } finally {
@@ -62,23 +75,68 @@ async function compute(input: StepInput): Promise<StepResult> {
   }
 }
 
-/** The first hop: calls of other servers by a session or trace that had taken in a response of this one. */
-async function suspectCalls(reviewed: Reviewed): Promise<{ suspect: readonly Suspect[]; gaps: readonly string[] }> {
-  const { calls, total } = await reviewed.followers(longestList)
-  const gaps = [
-    'Suspect calls are followed for one hop, by session or trace; what those calls wrote and who read it later is not followed.',
-  ]
-  if (total > calls.length) gaps.push(`${total - calls.length} more suspect calls are not listed.`)
+interface Carried extends Pick<BlastRadius, 'exposed' | 'suspect' | 'hubs' | 'worst' | 'owners' | 'gaps'> {
+  readonly data: readonly string[]
+}
+
+const nothing: Carried = { exposed: [], suspect: [], hubs: [], worst: [], owners: [], gaps: [], data: [] }
+
+/** What the log shows of others: what they told the server, and what they did after they had listened to it. */
+async function carriedOn(input: StepInput, reviewed: Reviewed, touches: Touches): Promise<Carried> {
+  const { server, servers } = input.case
+  const lists = await showsLists(reviewed)
+  const configured = new Set(lists ? [] : server.consumers)
+  const ranking = rankingOf(servers)
+  input.progress('following what came from the server from context to context')
+  const followed = await follow(() => reviewed.trail('all'), {
+    touches: touches.of,
+    rank: ranking.rank,
+    configured,
+    throughHubs: input.with.throughHubs === true,
+  })
+  const exposure = await exposedBy((which) => reviewed.trail(which), servers)
+  const affected = new Set(followed.suspect.filter(({ by }) => by !== 'inferred').map((call) => call.server))
   return {
-    suspect: calls.map(({ id, server, tool, time, by, after }) => ({
-      record: id,
-      server,
-      tool,
-      at: time,
-      hop: 1,
-      by,
-      chain: [after, id],
-    })),
-    gaps,
+    exposed: exposure.exposed,
+    suspect: followed.suspect,
+    hubs: followed.hubs,
+    worst: followed.worst
+      .slice(0, mostWorst)
+      .map(({ suspect }) => ({ record: suspect.record, why: ranking.why(suspect.server, suspect.tool) })),
+    owners: servers
+      .filter(({ name, aliases }) => [name, ...aliases].some((one) => affected.has(one)))
+      .map(({ owner }) => owner),
+    gaps: gapsOf(followed, exposure, touches.untold(), configured),
+    data: exposure.data,
   }
+}
+
+/** Whether the log shows who took in the server's list of tools: then whoever is not shown did not. */
+async function showsLists(reviewed: Reviewed): Promise<boolean> {
+  for await (const piece of reviewed.trail('own')) if (piece.some(({ list }) => list)) return true
+  return false
+}
+
+function gapsOf(
+  { suspect, hubs, total }: Followed,
+  { more }: Exposure,
+  untold: number,
+  configured: ReadonlySet<string>,
+): string[] {
+  const gaps: string[] = []
+  if (total > suspect.length)
+    gaps.push(`${total - suspect.length} more suspect calls are not listed; those that are listed are the worst.`)
+  const hidden = hubs.reduce((sum, { calls }) => sum + calls, 0)
+  if (hidden > 0)
+    gaps.push(`${hidden} suspect calls at hubs are not listed and were not followed: --through-hubs does both.`)
+  if (more > 0) gaps.push(`${more} more contexts that sent less to the server are not listed.`)
+  if (untold > 0)
+    gaps.push(
+      `Of ${untold} calls it cannot be told which resource they touched, as the log lacks the parameter or response that names it: whoever read it later was not followed.`,
+    )
+  if (configured.size > 0)
+    gaps.push(
+      `The log does not show who took in the server's list of tools. The agents that have it configured (${[...configured].join(', ')}) are taken to have: their calls are suspect by inference, and were not followed any further.`,
+    )
+  return gaps
 }

@@ -96,6 +96,8 @@ export interface PlannedOperation {
   readonly adapter: string
   readonly intent: string
   readonly changes: readonly Change[]
+  /** See Operation. */
+  readonly subject?: string
   /** Id of the change that each of these undoes, for release and reinstate. */
   readonly undoes?: Readonly<Record<string, string>>
 }

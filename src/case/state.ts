@@ -39,6 +39,8 @@ export interface StepRun {
   /** Each change as it was first planned in this run: its undo is the original state, a half-changed one never is. */
   readonly firstPlanned: ReadonlyMap<string, Change>
   readonly approved: boolean
+  /** What the plans that were agreed to act on, where no registry names it. */
+  readonly subjects: ReadonlySet<string>
   readonly declined: boolean
   /** Newest last. */
   readonly applied: ReadonlyMap<string, { readonly receipt: Receipt; readonly settled: boolean }>
@@ -60,7 +62,8 @@ export interface StandingChange {
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
-type RunDraft = Mutable<Omit<StepRun, 'firstPlanned' | 'applied' | 'attempts' | 'recorded' | 'failed'>> & {
+type RunDraft = Mutable<Omit<StepRun, 'firstPlanned' | 'subjects' | 'applied' | 'attempts' | 'recorded' | 'failed'>> & {
+  subjects: Set<string>
   firstPlanned: Map<string, Change>
   applied: Map<string, { receipt: Receipt; settled: boolean }>
   attempts: Map<string, number>
@@ -101,6 +104,9 @@ export function fold(lines: readonly Line[]): CaseState {
     return found
   }
 
+  const agreed = ({ subjects, planned }: RunDraft): void => {
+    for (const { subject } of planned?.operations ?? []) if (subject !== undefined) subjects.add(subject)
+  }
   const forget = (which: (use: string) => boolean): void => {
     for (const history of steps.values()) if (which(history.use)) for (const one of history.runs) one.undone = true
   }
@@ -132,6 +138,7 @@ export function fold(lines: readonly Line[]): CaseState {
           planned: undefined,
           firstPlanned: new Map(),
           approved: false,
+          subjects: new Set(),
           declined: false,
           applied: new Map(),
           attempts: new Map(),
@@ -152,6 +159,7 @@ export function fold(lines: readonly Line[]): CaseState {
         break
       case 'step.approved':
         Object.assign(run(line), { approved: true, finished: undefined })
+        agreed(run(line))
         break
       case 'step.declined':
         run(line).declined = true
@@ -188,6 +196,8 @@ export function fold(lines: readonly Line[]): CaseState {
       case 'step.finished': {
         const finished = run(line)
         finished.finished = { ...line.data, at: line.at }
+        // Where there was nothing to agree to, all the same.
+        agreed(finished)
         if (line.data.use === 'network.isolate' && isWhole(line.data)) state.isolatedAt ??= line.at
         if (line.data.use === 'deployment.redeploy' && isWhole(line.data)) state.rebuiltAt = line.at
         break

@@ -23,7 +23,7 @@ const containers = new Set([
   'extensions', // Goose
   'mcp_servers', // Codex
 ])
-const urlKeys = ['url', 'uri', 'serverUrl', 'httpUrl', 'baseUrl', 'endpoint']
+export const urlKeys: readonly string[] = ['url', 'uri', 'serverUrl', 'httpUrl', 'baseUrl', 'endpoint']
 
 /** Every entry for an MCP server in a client's configuration. */
 export function entriesOf(root: Tree): readonly Entry[] {
@@ -62,7 +62,9 @@ export function entriesOf(root: Tree): readonly Entry[] {
 }
 
 function entry(name: string, where: readonly string[], path: Path, node: Tree): Entry {
-  const parts = [node, member(node, 'transport')].filter((part) => part?.kind === 'map')
+  // A URL may stand one level deeper: in Zed's settings of an extension, in Goose's config, in a transport.
+  const deeper = ['transport', 'settings', 'config'].map((key) => member(node, key))
+  const parts = [node, ...deeper].filter((part) => part?.kind === 'map')
   const argv: string[] = []
   const urls: string[] = []
   let cwd: string | undefined

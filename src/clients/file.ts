@@ -99,8 +99,9 @@ export async function keep(privateFolder: string, file: string, bytes: Uint8Arra
   try {
     await mkdir(join(folder, 'files'), { recursive: true, mode: 0o700 })
     await chmod(folder, 0o700)
-    await put(join(folder, 'files', sha256(Buffer.from(file))), Buffer.from(file))
-    if ((await kept(privateFolder, name)) === undefined) await put(join(folder, name), bytes)
+    const id = sha256(Buffer.from(file))
+    await put(join(folder, 'files', id), Buffer.from(file), id)
+    if ((await kept(privateFolder, name)) === undefined) await put(join(folder, name), bytes, id)
   } catch (error) {
     throw new StorageError(`The original bytes cannot be kept in the case (${systemCode(error) ?? 'unknown error'}).`, {
       cause: error,
@@ -133,16 +134,18 @@ export async function keptFiles(privateFolder: string): Promise<readonly string[
   }
 }
 
-async function put(path: string, bytes: Uint8Array): Promise<void> {
-  await remove(`${path}.new`)
-  const handle = await open(`${path}.new`, 'wx', 0o600)
+/** @param id of the client's file: two with the same bytes are kept at the same time, under one name */
+async function put(path: string, bytes: Uint8Array, id: string): Promise<void> {
+  const beside = `${path}.${id.slice(0, 16)}.new`
+  await remove(beside)
+  const handle = await open(beside, 'wx', 0o600)
   try {
     await handle.writeFile(bytes)
     await handle.sync()
   } finally {
     await handle.close()
   }
-  await rename(`${path}.new`, path)
+  await rename(beside, path)
   await sync(dirname(path))
 }
 

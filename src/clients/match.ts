@@ -76,8 +76,10 @@ function byUrl({ urls, argv }: Entry, { deployments }: Wanted): Match | undefine
 
 /** Scheme, host, port and path; the query and a slash at the end make no difference. */
 function parsed(text: string): { origin: string; path: string } | undefined {
-  if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) return undefined
-  const { protocol, hostname, port, pathname } = new URL(text)
+  // A WebSocket is opened by HTTP, at the same address.
+  const asHttp = text.replace(/^ws(s?):\/\//i, 'http$1://')
+  if (!/^https?:\/\//i.test(asHttp) || !URL.canParse(asHttp)) return undefined
+  const { protocol, hostname, port, pathname } = new URL(asHttp)
   const host = ['127.0.0.1', '[::1]'].includes(hostname) ? 'localhost' : hostname.replace(/\.$/, '')
   return { origin: `${protocol}//${host}:${port}`, path: pathname.replace(/\/+$/, '') }
 }

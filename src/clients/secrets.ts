@@ -1,4 +1,4 @@
-import type { Entry } from './entries.ts'
+import { type Entry, urlKeys } from './entries.ts'
 import type { Tree } from './tree.ts'
 
 /** A secret that an entry names. Never its value. */
@@ -30,8 +30,8 @@ export function secretsOf({ node, argv, urls }: Entry): readonly SecretName[] {
       } else if (headers.has(key) && value.kind === 'map') {
         for (const { key: name } of value.members) if (!plainHeader.test(name)) found.push({ name, where: 'header' })
       } else if (value.kind === 'scalar') {
-        if (secretive.test(key) && value.text !== '' && value.type === 'string')
-          found.push({ name: key, where: 'entry' })
+        const name = value.type === 'string' && value.text !== '' ? named(key, value.text) : undefined
+        if (name !== undefined) found.push(name)
       } else walk(value)
     }
   }
@@ -42,20 +42,32 @@ export function secretsOf({ node, argv, urls }: Entry): readonly SecretName[] {
       if (flag[2] === '=' || argv[at + 1] !== undefined) found.push({ name: flag[1], where: 'argument' })
     }
     // `-e NAME=value` of a container, `NAME=value` of env, `Header: value` of a bridge
-    const named = /^([A-Za-z_][\w-]*)(?:=|:\s*)\S/.exec(part)
-    if (named?.[1] !== undefined && !/^https?$/i.test(named[1]) && secretive.test(named[1])) {
-      found.push({ name: named[1], where: 'argument' })
+    const given = /^([A-Za-z_][\w-]*)(?:=|:\s*)\S/.exec(part)?.[1]
+    if (given !== undefined && !/^https?$/i.test(given) && secretive.test(given)) {
+      found.push({ name: given, where: 'argument' })
     }
   }
   for (const text of [...urls, ...argv]) {
-    if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) continue
-    const url = new URL(text)
+    const url = urlOf(text)
+    if (url === undefined) continue
     if (url.password !== '' || url.username !== '') found.push({ name: 'user and password', where: 'URL' })
     for (const name of url.searchParams.keys()) if (secretive.test(name)) found.push({ name, where: 'URL' })
   }
   return found.filter(
     (one, at) => found.findIndex(({ name, where }) => name === one.name && where === one.where) === at,
   )
+}
+
+/** The secret that a single value is, or names. */
+function named(key: string, text: string): SecretName | undefined {
+  if (key === 'envFile' || secretive.test(key)) return { name: key, where: 'entry' }
+  // database_url: postgresql://user:password@… (what is the server's own URL is looked at as one)
+  const password = urlKeys.includes(key) ? '' : urlOf(text)?.password
+  return password === undefined || password === '' ? undefined : { name: key, where: 'entry' }
+}
+
+function urlOf(text: string): URL | undefined {
+  return /^[a-z][a-z0-9+.-]*:\/\//i.test(text) && URL.canParse(text) ? new URL(text) : undefined
 }
 
 /** Keys of a map; of a list, the names before `=` or the whole text. */

@@ -22,6 +22,10 @@ export default class Isolate extends IrCommand {
       env: 'MCP_IR_CLIENTS',
       helpValue: 'DIR',
     }),
+    'force-node': Flags.boolean({
+      description: "Cut a Kubernetes worker node off too, with everybody's pods on it.",
+      env: 'MCP_IR_FORCE_NODE',
+    }),
     as: Flags.string({ description: 'Name for the target in the case.', env: 'MCP_IR_AS', helpValue: 'NAME' }),
   }
   static override examples = [
@@ -37,7 +41,7 @@ export default class Isolate extends IrCommand {
     const incident = await runSingle(
       context,
       'network.isolate',
-      { clients },
+      { clients, forceNode: flags['force-node'] ? true : undefined },
       {
         ...this.incidentOptions(flags, context),
         server: args.server,

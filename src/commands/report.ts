@@ -1,9 +1,13 @@
 import { Args, Flags } from '@oclif/core'
 import { type CommandResult, IrCommand } from '../base-command.ts'
 import { findCase } from '../case/find.ts'
-import { reportOf } from '../report/step.ts'
+import { type CaseReport, reportOf } from '../report/step.ts'
 
-const formats = ['html', 'md', 'json'] as const
+const formats = ['html', 'md', 'json', 'timesketch'] as const
+
+function textOf(report: CaseReport, format: (typeof formats)[number]): string {
+  return format === 'timesketch' ? report.timesketch : report.text[format]
+}
 
 export default class Report extends IrCommand {
   static override summary = 'Write the incident report from the journal and the evidence.'
@@ -23,7 +27,7 @@ export default class Report extends IrCommand {
     const found = await findCase(config.cases, args.case ?? flags.case)
     const report = await reportOf(found)
     if (flags.format !== undefined && !flags.json) {
-      return { status: 'done', exitCode: 0, case: found.id, result: {}, text: report.text[flags.format] }
+      return { status: 'done', exitCode: 0, case: found.id, result: {}, text: textOf(report, flags.format) }
     }
     const files = flags['dry-run'] ? report.paths : report.write()
     return {

@@ -9,23 +9,36 @@ import { safe } from '../ui/safe-text.ts'
 export default class Verify extends IrCommand {
   static override summary = 'Provenance of a file, against the registry entry of a server or explicit expectations.'
   static override description =
-    'Code 0: verified. Code 4: invalid, or there is nothing to check it against. Needs no case.'
+    'Code 0: verified. Code 4: invalid, or there is nothing to check it against. Needs no case, no registry and no network.'
   static override args = { file: Args.string({ description: 'The file in hand.', required: true }) }
   static override flags = {
     server: Flags.string({
       description: 'Expect what the registry says of this server.',
-      exclusive: ['digest', 'bundle', 'key', 'source-repository'],
+      exclusive: ['digest', 'bundle'],
       env: 'MCP_IR_SERVER',
     }),
     digest: Flags.string({
-      description: 'Expected digest, sha512-… or sha256-… in base64.',
-      helpValue: 'SRI',
+      description: 'Expected digest: sha512-… or sha256-… in base64, or sha256: and hex.',
+      helpValue: 'DIGEST',
       env: 'MCP_IR_DIGEST',
     }),
     bundle: Flags.string({
-      description: 'Sigstore bundle with the attestation.',
+      description: "Sigstore bundle (0.1 to 0.3), or the npm registry's attestations of a version.",
       helpValue: 'FILE',
       env: 'MCP_IR_BUNDLE',
+    }),
+    'certificate-identity': Flags.string({
+      description: 'Who must have signed it, exactly as in the certificate: a workflow, an e-mail address.',
+      helpValue: 'NAME',
+      dependsOn: ['bundle', 'certificate-oidc-issuer'],
+      exclusive: ['key'],
+      env: 'MCP_IR_CERTIFICATE_IDENTITY',
+    }),
+    'certificate-oidc-issuer': Flags.string({
+      description: 'Who must have told the certificate authority so.',
+      helpValue: 'URL',
+      dependsOn: ['bundle', 'certificate-identity'],
+      env: 'MCP_IR_CERTIFICATE_OIDC_ISSUER',
     }),
     key: Flags.string({
       description: 'Public key (PEM) that must have signed it.',
@@ -33,8 +46,14 @@ export default class Verify extends IrCommand {
       dependsOn: ['bundle'],
       env: 'MCP_IR_KEY',
     }),
+    'trusted-root': Flags.string({
+      description: "Sigstore trusted root (JSON). Default: the public-good instance's, as shipped.",
+      helpValue: 'FILE',
+      env: 'MCP_IR_TRUSTED_ROOT',
+    }),
     'insecure-ignore-tlog': Flags.boolean({
       description: 'Accept a signature that no transparency log knows.',
+      dependsOn: ['bundle'],
       env: 'MCP_IR_INSECURE_IGNORE_TLOG',
     }),
     'source-repository': Flags.string({
@@ -55,6 +74,8 @@ export default class Verify extends IrCommand {
         : {
             integrity: digest,
             bundle,
+            identity: flags['certificate-identity'],
+            issuer: flags['certificate-oidc-issuer'],
             key,
             tlog: flags['insecure-ignore-tlog'] ? false : undefined,
             repository: flags['source-repository'],
@@ -64,7 +85,7 @@ export default class Verify extends IrCommand {
         hints: ['Add --server SERVER, --digest or --bundle.'],
       })
     }
-    const verdict = await verifyFile(args.file, expected, context.signal)
+    const verdict = await verifyFile(args.file, { ...expected, trustedRoot: flags['trusted-root'] }, context.signal)
     return {
       status: verdict.state === 'verified' ? 'done' : 'refused',
       exitCode: verdict.state === 'verified' ? 0 : 4,

@@ -289,6 +289,10 @@ async function verifyIsolated({ target, receipts, changeId }: Call<ClientTarget>
     file,
     client: clientOf(file) ?? null,
     removed: entries,
+    // For the list of credentials: whoever could read the file has them (credentials/client-secrets.ts).
+    secrets: [...entries, ...view.certain.map(removed)].flatMap((one) =>
+      one.secrets.map((secret) => ({ entry: one.where.join('.'), ...secret })),
+    ),
     unsure: view.unsure.map(({ entry, match }) => ({ where: entry.where, why: match.why })),
     unreadable: view.unreadable ?? null,
   }

@@ -8,6 +8,8 @@ export interface ContainmentTarget<D extends Deployment = Deployment> {
   /** Agents and teams that work with the server: cutting it off breaks them. */
   readonly consumers?: readonly string[]
   readonly deployment: D
+  /** Kubernetes worker nodes too, with the pods of others on them. */
+  readonly forceNode?: boolean
 }
 
 /** `isolate` cuts off; `release` is only ever verified: the runner undoes the journalled changes itself. */

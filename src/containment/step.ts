@@ -32,6 +32,8 @@ export const isolate: StepKind = {
   with: z.strictObject({
     /** A home folder, whose client configurations are looked at beside those of the registry. */
     clients: z.string().min(1).optional(),
+    /** Cuts Kubernetes worker nodes off too, with everybody's pods on them. */
+    forceNode: z.boolean().optional(),
   }),
   operations: (input) => operations(input, 'isolate'),
   result,
@@ -63,7 +65,10 @@ async function operations(input: StepInput, intent: ContainmentIntent): Promise<
   )
 }
 
-function deployments({ case: { server }, deployment, context }: StepInput, intent: ContainmentIntent): Operation[] {
+function deployments(
+  { case: { server }, deployment, context, with: values }: StepInput,
+  intent: ContainmentIntent,
+): Operation[] {
   const chosen = server.deployments.filter(({ id }) => deployment === undefined || id === deployment)
   if (chosen.length === 0 && deployment !== undefined) {
     throw new IrError('input', `${safe(server.name)} has no deployment ${safe(deployment)}.`, {
@@ -88,7 +93,8 @@ function deployments({ case: { server }, deployment, context }: StepInput, inten
     const { name, owner, consumers } = server
     // The region of the configuration stands in for that of the deployment.
     const placed = one.kind === 'aws-ec2' ? { ...one, region: one.region ?? context.config.aws.region } : one
-    const target: ContainmentTarget = { server: name, owner, consumers, deployment: placed }
+    const forced = values.forceNode === true ? { forceNode: true } : {}
+    const target: ContainmentTarget = { server: name, owner, consumers, deployment: placed, ...forced }
     return { key: one.id, adapter: `containment/${one.kind}`, intent, target, load }
   })
 }
@@ -101,7 +107,8 @@ async function clients(input: StepInput, intent: ContainmentIntent): Promise<Ope
   const files = new Set(home === undefined ? [] : await knownFilesIn(home))
   if (deployment === undefined) {
     for (const file of server.clients) files.add(resolve(file))
-    // Those that an earlier --clients found, from before the first byte was changed.
+    // Those that an earlier --clients found: that were agreed to, and that were changed.
+    for (const file of input.subjects ?? []) files.add(file)
     for (const file of await keptFiles(join(view.folder, 'private'))) files.add(file)
   }
   const others = view.servers.filter(({ name }) => name !== server.name).flatMap(namesOf)
@@ -118,7 +125,14 @@ async function clients(input: StepInput, intent: ContainmentIntent): Promise<Ope
     }
     const load = containment[clientAdapter]
     if (load === undefined) throw new TypeError(`no adapter ${clientAdapter}`)
-    return { key: `client:${short(file)}`, adapter: `containment/${clientAdapter}`, intent, target, load }
+    return {
+      key: `client:${short(file)}`,
+      subject: file,
+      adapter: `containment/${clientAdapter}`,
+      intent,
+      target,
+      load,
+    }
   })
 }
 

@@ -10,7 +10,16 @@ import {
 import type { Action, Call, Change, Json, Observation, Problem, Verdict } from '../change.ts'
 import { IrError } from '../errors.ts'
 import type { CredentialOf } from '../registry/port.ts'
-import { cutoffAt, type Deny, decoded, denyDocument, olderSessions, policyName, readDeny } from './aws/deny.ts'
+import {
+  cutoffAt,
+  type Deny,
+  decoded,
+  denyDocument,
+  olderSessions,
+  policyName,
+  readDeny,
+  tooEarly,
+} from './aws/deny.ts'
 import {
   all,
   asJson,
@@ -18,24 +27,25 @@ import {
   type Caller,
   callerOf,
   field,
-  fileName,
   type Iam,
+  keepBefore,
   mayGoOn,
   named,
   openIam,
   orAbsent,
   orUnread,
   otherAccount,
+  plannedBy,
   principalOf,
   quoted,
   stateOf,
   textField,
   type Unread,
-  words,
 } from './aws/iam.ts'
+import { keepLastAccessed } from './aws/last-accessed.ts'
 import { closeChange, closeMetadata, type Machine, openMachines } from './aws/metadata.ts'
-import { afterAttempts, beforeSecondLook, defaults, type IamSettings } from './aws/wait.ts'
-import type { Credentials, CredentialTarget } from './port.ts'
+import { beforeSecondLook, defaults, type IamSettings } from './aws/wait.ts'
+import { type Credentials, type CredentialTarget, stage } from './port.ts'
 
 /**
  * A role's sessions cannot be recalled: they are denied by a policy on the role. A role that only this server uses is denied
@@ -47,13 +57,15 @@ type Target = CredentialTarget<RoleCredential>
 type RoleCall = Call<Target>
 
 /** The longest that a session of a role can last. */
-const longestSessionMs = 12 * 3_600_000
+const longest = { ms: 12 * 3_600_000, told: 'a session lasts 12 hours at most' }
 
 export function roleCredentials(overrides: Partial<IamSettings> = {}): Credentials<RoleCredential> {
   const settings: IamSettings = { ...defaults, ...overrides }
   return {
     permissions: [
       'sts:GetCallerIdentity',
+      'iam:GenerateServiceLastAccessedDetails',
+      'iam:GetServiceLastAccessedDetails',
       'iam:GetRole',
       'iam:GetRolePolicy',
       'iam:ListRolePolicies',
@@ -67,16 +79,11 @@ export function roleCredentials(overrides: Partial<IamSettings> = {}): Credentia
 
     check,
 
-    async plan(call) {
-      if (call.intent === 'revoke') return await planRevoke(call)
-      return call.intent === 'rotate' ? await planRotate(call) : []
-    },
+    plan: plannedBy({ revoke: planRevoke, rotate: planRotate }),
 
     async collect(call) {
-      const before = call.changes.map(({ params }) => field(params, 'before')).find((found) => found !== undefined)
-      if (before === undefined) return
-      const name = `aws-iam-role-${fileName(roleName(call))}-before.json`
-      await call.evidence.put(name, 'application/json', `${JSON.stringify(before, undefined, 2)}\n`)
+      await keepBefore(call, roleName(call))
+      await keepLastAccessed(call, roleName(call), settings)
     },
 
     verify: (call) => (call.intent === 'reinstate' ? verifyReinstated(call) : verifyRevoked(call, settings)),
@@ -198,7 +205,7 @@ async function check(call: RoleCall & { readonly intent: string }): Promise<read
   const untouchable = cannotBeEdited(role)
   if (untouchable !== undefined && call.intent !== 'reinstate') return [untouchable]
   if (call.intent === 'reinstate' && role.deny !== undefined) {
-    const early = tooEarly(role.deny.since, iam)
+    const early = tooEarly(role.deny.since, iam.clock(), longest)
     if (early !== undefined)
       return [{ kind: 'refused', message: `role ${name}: ${early}`, hint: 'mcp-ir rotate lets fresh sessions in' }]
   }
@@ -219,14 +226,6 @@ function cannotBeEdited({ arn, name }: Role): Problem | undefined {
       hint: 'In Identity Center: delete the user’s active sessions, and put the deny into the permission set or an organization policy',
     }
   return undefined
-}
-
-/** Why the deny must not go yet; undefined when no session from before can live any more. */
-function tooEarly(since: Date | undefined, iam: Iam): string | undefined {
-  if (since === undefined) return 'it is not known since when it is denied, so that stolen sessions could live again'
-  const until = new Date(since.getTime() + longestSessionMs)
-  if (iam.clock() >= until) return undefined
-  return `stolen sessions could live again until ${until.toISOString()} (a session lasts 12 hours at most): refused until then`
 }
 
 // Revoke
@@ -270,8 +269,9 @@ async function planRevoke(call: RoleCall): Promise<readonly Change[]> {
         id: call.changeId('cut-sessions', again),
         target: again,
         action: 'cut-sessions',
-        // It waits for the attempts to close, see `cutSessions`: the other way round a machine could fetch newer sessions.
-        params: { ...common.params, run, closing: closing.map((one) => one.id) },
+        // Once the attempts to close have ended, well or not: the other way round a machine could fetch newer sessions.
+        stage: stage.end,
+        params: { ...common.params, run },
         summary: `End every session of role ${role.name} that was issued until now; those who share it fail until they renew: ${sharedWith.join(', ')}`,
         effect: 'irreversible',
         command: putCommand(role.name, policy, {
@@ -286,6 +286,7 @@ async function planRevoke(call: RoleCall): Promise<readonly Change[]> {
       ...common,
       id: call.changeId('deny-role', target),
       action: 'deny-role',
+      stage: stage.mint,
       summary: `Deny everything to role ${role.name}, which only ${server} uses, running sessions included`,
       effect: 'reversible',
       undo: { policy },
@@ -349,7 +350,7 @@ const denyRole: Action<Target> = {
       const role = textField(change.params, 'role')
       const document = await readPolicy(iam, role, policyName(call.caseId))
       if (document === undefined) return {}
-      const early = tooEarly(readDeny(document, call.caseId)?.since, iam)
+      const early = tooEarly(readDeny(document, call.caseId)?.since, iam.clock(), longest)
       if (early !== undefined) throw new IrError('refused', `role ${role}: ${early}`)
       await remove(call, iam, role)
       return {}
@@ -372,7 +373,6 @@ async function remove(call: RoleCall, iam: Iam, role: string): Promise<void> {
 function cutSessions(fresh: boolean): Action<Target> {
   return {
     async apply(change, call) {
-      await afterAttempts(words(field(change.params, 'closing')))
       mayGoOn(call)
       const iam = await openIam(call)
       const role = textField(change.params, 'role')
@@ -417,6 +417,7 @@ async function planRotate(call: RoleCall): Promise<readonly Change[]> {
       effect: 'irreversible',
       priority: 'essential',
       after: closing.map(({ id }) => id),
+      stage: stage.issue,
       params: { role: role.name },
       breaks: sharedWith,
       facts: factsOf(role, caller, []),
@@ -429,6 +430,7 @@ async function planRotate(call: RoleCall): Promise<readonly Change[]> {
       effect: 'irreversible',
       priority: 'essential',
       after: [fresh],
+      stage: stage.issue,
       params: { role: role.name },
       breaks: [],
       command: `aws iam delete-role-policy --role-name ${quoted(role.name)} --policy-name ${quoted(policyName(call.caseId))}`,

@@ -26,31 +26,33 @@ import type {
 } from '../change.ts'
 import { IrError } from '../errors.ts'
 import type { CredentialOf } from '../registry/port.ts'
-import { cutoffAt, type Deny, denyDocument, policyName, readDeny } from './aws/deny.ts'
+import { cutoffAt, type Deny, denyDocument, policyName, readDeny, tooEarly } from './aws/deny.ts'
 import {
   asJson,
   asked,
   type Caller,
   callerOf,
   field,
-  fileName,
   type Iam,
   isAbsent,
+  keepBefore,
   mayGoOn,
   named,
   openIam,
   orAbsent,
   otherAccount,
+  plannedBy,
   principalOf,
   quoted,
   stateOf,
   textField,
   words,
 } from './aws/iam.ts'
+import { keepLastAccessed } from './aws/last-accessed.ts'
 import { type Key, lastUse, type Other, readBefore, readKeys, readPolicy, readUser, type User } from './aws/user.ts'
-import { afterAttempts, attempt, beforeSecondLook, defaults, type IamSettings, pause } from './aws/wait.ts'
+import { beforeSecondLook, defaults, type IamSettings, pause } from './aws/wait.ts'
 import * as deliver from './deliver.ts'
-import type { Credentials, CredentialTarget } from './port.ts'
+import { type Credentials, type CredentialTarget, stage } from './port.ts'
 
 /**
  * A user is denied everything, then each of its access keys is made inactive. Rotation issues a new key and narrows the deny to
@@ -61,13 +63,15 @@ type Target = CredentialTarget<UserCredential>
 type UserCall = Call<Target>
 
 /** The longest that a session of GetSessionToken or GetFederationToken can last; with what IAM itself may take. */
-const longestSessionMs = 36 * 3_600_000 + 15 * 60_000
+const longest = { ms: 36 * 3_600_000 + 15 * 60_000, told: 'GetSessionToken gives them for 36 hours' }
 
 export function userCredentials(overrides: Partial<IamSettings> = {}): Credentials<UserCredential> {
   const settings: IamSettings = { ...defaults, ...overrides }
   return {
     permissions: [
       'sts:GetCallerIdentity',
+      'iam:GenerateServiceLastAccessedDetails',
+      'iam:GetServiceLastAccessedDetails',
       'iam:GetUser',
       'iam:GetUserPolicy',
       'iam:GetLoginProfile',
@@ -93,16 +97,11 @@ export function userCredentials(overrides: Partial<IamSettings> = {}): Credentia
 
     check,
 
-    async plan(call) {
-      if (call.intent === 'revoke') return await planRevoke(call)
-      return call.intent === 'rotate' ? await planRotate(call) : []
-    },
+    plan: plannedBy({ revoke: planRevoke, rotate: planRotate }),
 
     async collect(call) {
-      const before = call.changes.map(({ params }) => field(params, 'before')).find((found) => found !== undefined)
-      if (before === undefined) return
-      const name = `aws-iam-user-${fileName(userName(call))}-before.json`
-      await call.evidence.put(name, 'application/json', `${JSON.stringify(before, undefined, 2)}\n`)
+      await keepBefore(call, userName(call))
+      await keepLastAccessed(call, userName(call), settings)
     },
 
     async verify(call) {
@@ -158,7 +157,7 @@ async function check(call: UserCall & { readonly intent: string }): Promise<read
     return [{ kind: 'refused', message: `${accessKeyId} of user ${name} is the key that we use ourselves`, hint }]
   if (call.intent === 'rotate') return await checkRotate(call, iam, user)
   if (call.intent === 'reinstate' && user.deny !== undefined) {
-    const early = tooEarly(user.deny.since, iam)
+    const early = tooEarly(user.deny.since, iam.clock(), longest)
     if (early !== undefined)
       return [
         {
@@ -169,14 +168,6 @@ async function check(call: UserCall & { readonly intent: string }): Promise<read
       ]
   }
   return []
-}
-
-/** Why the deny must not go yet; undefined when no session from before can live any more. */
-function tooEarly(since: Date | undefined, iam: Iam): string | undefined {
-  if (since === undefined) return 'it is not known since when it is denied, so that stolen sessions could live again'
-  const until = new Date(since.getTime() + longestSessionMs)
-  if (iam.clock() >= until) return undefined
-  return `stolen sessions could live again until ${until.toISOString()} (GetSessionToken gives them for 36 hours): refused until then`
 }
 
 /** Active keys that this case did not issue. */
@@ -202,18 +193,18 @@ async function planRevoke(call: UserCall): Promise<readonly Change[]> {
   // Another change each time: what was put before is no sign that it was put again.
   const since = user.deny?.since?.toISOString()
   const denied = since === undefined ? target : `${target}, denied since ${since}`
-  const deny = call.changeId('deny-user', denied)
   const changes: Change[] = []
   // Put again with every key that is stopped: the time for which its sessions can live counts from there.
   if (user.deny === undefined || keys.length > 0)
     changes.push({
-      id: deny,
+      id: call.changeId('deny-user', denied),
       action: 'deny-user',
       target: denied,
       summary: `Deny everything to user ${name} of ${server}: its keys, its sessions and its console password`,
       effect: 'reversible',
       priority: 'essential',
       after: [],
+      stage: stage.mint,
       params: {
         user: name,
         policy,
@@ -233,9 +224,10 @@ async function planRevoke(call: UserCall): Promise<readonly Change[]> {
       summary: `Make access key ${id} of user ${name} inactive`,
       effect: 'reversible',
       priority: 'essential',
-      // After the deny was attempted, see `stopKey`: a responder who may not deny can still stop the keys.
+      // Once the deny was attempted, well or not: a responder who may not deny can still stop the keys.
       after: [],
-      params: { user: name, key: id, deny },
+      stage: stage.end,
+      params: { user: name, key: id },
       undo: { status: 'Active' },
       breaks: sharedWith,
       command: `aws iam update-access-key --user-name ${quoted(name)} --access-key-id ${quoted(id)} --status Inactive`,
@@ -250,7 +242,8 @@ async function planRevoke(call: UserCall): Promise<readonly Change[]> {
       effect: 'reversible',
       priority: 'best-effort',
       after: [],
-      params: { user: name, type, id, deny },
+      stage: stage.end,
+      params: { user: name, type, id },
       undo: { status: 'Active' },
       breaks: sharedWith,
       command: otherCommand(name, type, id),
@@ -269,11 +262,10 @@ function otherCommand(user: string, type: Other['type'], id: string): string {
 }
 
 const denyUser: Action<Target> = {
-  apply: (change, call) =>
-    attempt(change.id, async () => {
-      mayGoOn(call)
-      return await deny(change, call)
-    }),
+  async apply(change, call) {
+    mayGoOn(call)
+    return await deny(change, call)
+  },
   async settle(change, call) {
     const found = await currentDeny(change, call)
     if (found === undefined || found.change !== change.id) return undefined
@@ -294,7 +286,7 @@ const denyUser: Action<Target> = {
       const policy = policyName(call.caseId)
       const document = await readPolicy(iam, user, policy)
       if (document === undefined) return {}
-      const early = tooEarly(readDeny(document, call.caseId)?.since, iam)
+      const early = tooEarly(readDeny(document, call.caseId)?.since, iam.clock(), longest)
       if (early !== undefined) throw new IrError('refused', `user ${user}: ${early}`)
       await orAbsent(`Removing policy ${policy} from user ${user}`, () =>
         iam.client.send(new DeleteUserPolicyCommand({ UserName: user, PolicyName: policy }), iam.options),
@@ -349,7 +341,6 @@ type Status = 'Active' | 'Inactive'
 
 const stopKey: Action<Target> = {
   async apply(change, call) {
-    await afterAttempts([textField(change.params, 'deny')])
     mayGoOn(call)
     await setKey(change, call, 'Inactive')
     return { output: { status: 'Inactive' } }
@@ -385,7 +376,6 @@ async function setKey(change: Change, call: UserCall, status: Status): Promise<v
 
 const stopOther: Action<Target> = {
   async apply(change, call) {
-    await afterAttempts([textField(change.params, 'deny')])
     mayGoOn(call)
     await setOther(change, call, 'Inactive')
     return { output: { status: 'Inactive' } }
@@ -437,7 +427,7 @@ function giveBack(
     async apply(change, _receipt, call) {
       mayGoOn(call)
       const found = await currentDeny(change, call)
-      const early = found === undefined ? undefined : tooEarly(found.since, await openIam(call))
+      const early = found === undefined ? undefined : tooEarly(found.since, (await openIam(call)).clock(), longest)
       if (early !== undefined) throw new IrError('refused', `user ${textField(change.params, 'user')}: ${early}`)
       await activate(change, call)
       return {}
@@ -544,6 +534,7 @@ async function planRotate(call: UserCall): Promise<readonly Change[]> {
     effect: 'irreversible',
     priority: 'essential',
     after,
+    stage: stage.issue,
     params: { user: name, issue },
     breaks: [],
     facts,
@@ -571,6 +562,7 @@ async function planRotate(call: UserCall): Promise<readonly Change[]> {
       effect: 'irreversible',
       priority: 'essential',
       after: [],
+      stage: stage.issue,
       params: { user: name, key: goes.id },
       breaks: [],
       command: `aws iam delete-access-key --user-name ${quoted(name)} --access-key-id ${quoted(goes.id)}`,
@@ -585,6 +577,7 @@ async function planRotate(call: UserCall): Promise<readonly Change[]> {
     effect: 'creates',
     priority: 'essential',
     after,
+    stage: stage.issue,
     params: { user: name, path, credential: credential.id },
     breaks: [],
     facts: {

@@ -288,8 +288,8 @@ function absent(error: unknown): undefined {
 
 const busy = new Map<string, Promise<unknown>>()
 
-/** One at a time per path: credentials are rotated in parallel and share a file. */
-async function exclusively<T>(path: string, work: () => Promise<T>): Promise<T> {
+/** One at a time per place: credentials are rotated in parallel and share it. */
+export async function exclusively<T>(path: string, work: () => Promise<T>): Promise<T> {
   const turn = (busy.get(path) ?? Promise.resolve()).then(work, work)
   const settled = turn.catch(() => undefined)
   busy.set(path, settled)

@@ -6,8 +6,11 @@ import type { Credential, DeliverTo } from '../registry/port.ts'
 import { sharedCredential } from '../registry/query.ts'
 import { serverSchema } from '../registry/schema.ts'
 import { assertTrusted } from '../trust.ts'
-import { adapters } from './index.ts'
+import { clientSecrets } from './client-secrets.ts'
+import { keyOf } from './deliver.ts'
+import { loaderOf } from './load.ts'
 import type { CredentialIntent, CredentialState, CredentialTarget } from './port.ts'
+import { heldSecrets } from './secret-source.ts'
 
 /** Ids of credentials; without it all of the server's. */
 const only = z.array(z.string().min(1)).min(1).optional()
@@ -39,55 +42,80 @@ export const reinstate: StepKind = {
 }
 
 async function operations(input: StepInput, intent: CredentialIntent): Promise<readonly Operation[]> {
-  const { server, servers } = input.case
   const chosen = choose(input)
-  const [first] = chosen.filter(({ kind }) => adapters[kind] !== undefined)
-  // The secrets of a credential go to the endpoints that the registry names.
+  const [first] = chosen
+  // The secrets of a credential go to the endpoints, and through the commands, that the registry names.
   if (first !== undefined)
     await assertTrusted(input.context.config, `where the secrets of credential ${first.id} are sent`)
-  const deliverTo = intent === 'reinstate' ? undefined : destination(input)
-  if (chosen.length === 0) input.progress(nothing(server.name))
-  return chosen.flatMap((credential) => {
-    const load = adapters[credential.kind]
-    if (load === undefined) {
-      // The others must not wait for it.
-      input.progress(`${credential.id} (${credential.kind}): ${byHand(credential, intent)}`)
-      return []
+  if (chosen.length === 0) input.progress(nothing(input.case.server.name))
+  const shared = await common(input, intent)
+  return chosen.map((credential): Operation => {
+    const target = { ...shared, ...about(input, credential) }
+    return {
+      key: credential.id,
+      adapter: `credentials/${credential.kind}`,
+      intent,
+      target,
+      load: loaderOf(target),
+      // What stands of them is in the journal, where the runner finds it.
+      ...(intent === 'reinstate' ? { undoes: [] } : {}),
     }
-    const target: CredentialTarget = {
-      server: server.name,
-      credential,
-      sharedWith: sharedCredential(servers, server, credential),
-      deliverTo,
-      deployments: server.deployments,
-    }
-    return [
-      {
-        key: credential.id,
-        adapter: `credentials/${credential.kind}`,
-        intent,
-        target,
-        load,
-        // What stands of them is in the journal, where the runner finds it.
-        ...(intent === 'reinstate' ? { undoes: [] } : {}),
-      },
-    ]
   })
 }
 
-function result(input: StepInput, outcome: Outcome, intent: CredentialIntent): StepResult {
+/** What is the same for every credential of the server. */
+async function common(
+  input: StepInput,
+  intent: CredentialIntent,
+): Promise<Omit<CredentialTarget, 'credential' | 'sharedWith' | 'held'>> {
+  const { server, since } = input.case
+  const { vault, aws, hours } = input.context.config
+  return {
+    server: server.name,
+    deliverTo: intent === 'reinstate' ? undefined : destination(input),
+    deployments: server.deployments,
+    since,
+    vault,
+    aws,
+    hours,
+    ...(intent === 'rotate' ? { undead: await undead(input) } : {}),
+  }
+}
+
+function about(
+  input: StepInput,
+  credential: Credential,
+): Pick<CredentialTarget, 'credential' | 'sharedWith'> & Required<Pick<CredentialTarget, 'held'>> {
+  const { server, servers } = input.case
+  const { deployments, deliverTo } = server
+  const key = keyOf(credential.id)
+  const delivered = deliverTo?.kind === 'file' ? [{ path: deliverTo.path, key }] : []
+  return {
+    credential,
+    sharedWith: sharedCredential(servers, server, credential),
+    held: async () => (await heldSecrets({ file: undefined, key, delivered, deployments })).found,
+  }
+}
+
+/** Credentials of the server that the last revocation did not see dead. Without one, that is every one of them. */
+async function undead(input: StepInput): Promise<NonNullable<CredentialTarget['undead']>> {
+  const output = (await input.case.output('credentials.revoke')) as
+    | { readonly credentials?: readonly CredentialState[] }
+    | undefined
+  return input.case.server.credentials.filter(
+    ({ id }) => output?.credentials?.some((one) => one.id === id && one.state === 'dead') !== true,
+  )
+}
+
+async function result(input: StepInput, outcome: Outcome, intent: CredentialIntent): Promise<StepResult> {
   const { server, servers } = input.case
   const open: string[] = []
+  const outputs = new Map(outcome.operations.map(({ key, output }) => [key, output]))
   const credentials = choose(input).map((credential): CredentialState => {
     const { id, kind } = credential
     const sharedWith = sharedCredential(servers, server, credential)
-    const found = outcome.operations.find(({ key }) => key === id)
-    if (found === undefined) {
-      open.push(`${id} (${kind}): ${byHand(credential, intent)}`)
-      return { id, kind, state: 'alive', proof: `nothing was done: mcp-ir cannot ${intent} ${kind} yet`, sharedWith }
-    }
     // Made by the adapter of this very kind, whose verdict's output is one.
-    const state = found.output as CredentialState | undefined
+    const state = outputs.get(id) as CredentialState | undefined
     if (state === undefined) return { id, kind, state: 'unknown', proof: 'it could not be looked at', sharedWith }
     if (intent === 'reinstate' && state.state === 'dead')
       open.push(`${id} (${kind}): it is revoked, which cannot be undone: mcp-ir rotate ${server.name} issues a new one`)
@@ -95,10 +123,16 @@ function result(input: StepInput, outcome: Outcome, intent: CredentialIntent): S
     if (intent !== 'reinstate' && state.state === 'unknown') open.push(`${id} (${kind}): ${state.proof}`)
     return state
   })
+  // Those of the registry are not all: what stood in client configurations has no issuer that we know.
+  const stray =
+    intent === 'revoke' && input.with.only === undefined
+      ? clientSecrets(await input.case.output('network.isolate'), server)
+      : []
+  open.push(...stray.map(({ id, proof }) => `${id}: ${proof}`))
   return {
-    output: { credentials },
+    output: { credentials: [...credentials, ...stray] },
     ...(open.length === 0 ? {} : { open, state: 'partial' }),
-    ...(credentials.length === 0 ? { limits: [nothing(server.name)] } : {}),
+    ...(credentials.length + stray.length === 0 ? { limits: [nothing(server.name)] } : {}),
   }
 }
 
@@ -127,39 +161,4 @@ function destination(input: StepInput): DeliverTo | undefined {
 
 function nothing(server: string): string {
   return `The registry knows no credentials of ${server}: none were touched. What it held outside of the registry is not covered`
-}
-
-/** What a person has to do for a kind that has no adapter yet. */
-function byHand(credential: Credential, intent: CredentialIntent): string {
-  const done = { revoke: 'revoked', rotate: 'rotated', reinstate: 'reinstated' }[intent]
-  return `not ${done}: mcp-ir cannot do this kind yet. By hand: ${where(credential)}`
-}
-
-function where(credential: Credential): string {
-  switch (credential.kind) {
-    case 'aws-iam-role':
-      return `role ${credential.role} in AWS IAM, sessions older than now included`
-    case 'aws-iam-user':
-      return `the access keys of user ${credential.user} in AWS IAM`
-    case 'vault-approle':
-      return `the secret ids and tokens of role ${credential.role} at ${credential.mount} in Vault`
-    case 'vault-token':
-      return `the token with accessor ${credential.accessor} in Vault`
-    case 'vault-entity':
-      return `entity ${credential.entity} and its tokens in Vault`
-    case 'vault-database':
-      return `the leases of ${credential.mount}/creds/${credential.role} in Vault, and the database sessions opened with them`
-    case 'postgres':
-      return `user ${credential.user} on ${credential.database.host}:${credential.database.port}, its open sessions included`
-    case 'vault-kv':
-      return `the value at ${credential.mount}/${credential.path} in Vault, and where it is accepted`
-    case 'aws-secret':
-      return `the value of ${credential.secret} in AWS Secrets Manager, and where it is accepted`
-    case 'azure-key-vault':
-      return `the value of ${credential.secret} in ${credential.vault}, and where it is accepted`
-    case 'oauth':
-      return `the tokens of client ${credential.clientId} at ${credential.tokenEndpoint}`
-    case 'exec':
-      return `what ${credential.command[0] ?? 'its command'} issues`
-  }
 }

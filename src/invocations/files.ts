@@ -1,15 +1,16 @@
 import type { InvocationsConfig } from '../config.ts'
 import { IrError, systemCode } from '../errors.ts'
 import { safe } from '../ui/safe-text.ts'
-import { count, cut, followers, summarise, uses, whole } from './files/counts.ts'
+import { count, cut, summarise, uses, whole } from './files/counts.ts'
 import { Database, kindOfFailure } from './files/database.ts'
 import { gapsOf } from './files/gaps.ts'
 import { ingest, longestLine } from './files/ingest.ts'
 import { findFiles } from './files/sources.ts'
 import { rawLines } from './files/spool.ts'
+import { trailOf } from './files/trail.ts'
 import type { LogFormat } from './formats/format.ts'
 import { formatOf } from './formats/index.ts'
-import type { CallerUse, Invocations, Reviewed, ToolUse, Window } from './port.ts'
+import type { CallerUse, Invocations, Reviewed, ToolUse, Touched, Window } from './port.ts'
 
 /** A clock that is this much ahead is told. */
 const skew = 5 * 60_000
@@ -25,7 +26,8 @@ export function filesInvocations(config: FilesConfig, now: () => Date, oneByOne?
   const format = formatOf(config.format)
   return {
     check: (signal) => check({ config, format, oneByOne }, signal),
-    review: (names, window, signal) => review({ config, format, oneByOne }, names, window, now, signal),
+    review: (names, window, signal, touched = { tools: [], paths: [] }) =>
+      review({ config, format, oneByOne }, { names, window, touched, now }, signal),
   }
 }
 
@@ -39,7 +41,9 @@ async function check({ config, format, oneByOne }: Log, signal: AbortSignal): Pr
   const files = await findFiles(config.path)
   if (files.length === 0) return [noFiles(config)]
   return withDatabase(signal, async (database) => {
-    const { problems, sources } = await ingest({ database, format, names: [], signal, oneByOne, limit: 1000 }, files)
+    const touched = { tools: [], paths: [] }
+    const job = { database, format, names: [], touched, signal, oneByOne, limit: 1000 }
+    const { problems, sources } = await ingest(job, files)
     if (sources.length === 0) return problems
     const [seen] = await database.rows(
       'SELECT count(*) AS lines, count_if(readable) AS readable, count_if(is_call) AS calls, count_if(is_call AND t IS NULL) AS timeless FROM lines',
@@ -60,18 +64,23 @@ async function check({ config, format, oneByOne }: Log, signal: AbortSignal): Pr
   })
 }
 
+interface Question {
+  readonly names: readonly string[]
+  readonly window: Window
+  readonly touched: Touched
+  readonly now: () => Date
+}
+
 async function review(
   { config, format, oneByOne }: Log,
-  names: readonly string[],
-  window: Window,
-  now: () => Date,
+  { names, window, touched, now }: Question,
   signal: AbortSignal,
 ): Promise<Reviewed> {
   const files = await findFiles(config.path)
   const database = await Database.open()
   try {
     return await database.interruptible(signal, async () => {
-      const { sources, problems, gaps } = await ingest({ database, format, names, signal, oneByOne }, files)
+      const { sources, problems, gaps } = await ingest({ database, format, names, touched, signal, oneByOne }, files)
       if (files.length === 0) problems.push(noFiles(config))
       const limits = {
         since: micros(window.since),
@@ -102,7 +111,7 @@ async function review(
         unread: problems,
         covered: facts.linesInWindow > 0,
         raw: { [Symbol.asyncIterator]: () => told(signal, rawLines(database, sources, longestLine, signal)) },
-        followers: (limit) => database.interruptible(signal, () => followers(database, limit)),
+        trail: (which) => told(signal, trailOf(database, limits, which, signal)),
         close: () => database.close(),
       }
     })

@@ -86,28 +86,55 @@ export interface Reviewed {
   /** Whether the source holds any line of the window, whichever server it is about: without one it shows nothing. */
   readonly covered: boolean
   /**
-   * Calls of other servers that the same session, else the same trace, made after it had a response of this server in the
-   * window. Ordered by time; at most `limit`, with the number of all.
+   * Records of all servers from the start of the window on, past its end, in time order; those of this server (`own`) only up to
+   * its end. Deduplicated, in pieces, in constant memory; may be asked for more than once.
    */
-  followers(limit: number): Promise<{ readonly calls: readonly Follower[]; readonly total: number }>
+  trail(which: 'own' | 'all'): AsyncIterable<readonly TrailRecord[]>
   /** Gives back what was needed for reading (temporary files). Nothing above can be read after it. */
   close(): Promise<void>
 }
 
-/** A call that came after a context had taken in a response of the compromised server. */
-export interface Follower {
-  readonly id: string
-  readonly time: string
-  readonly server: string
-  readonly tool: string
-  readonly by: 'session' | 'trace'
-  /** Id of the first call of the compromised server in that context. */
-  readonly after: string
+/** What a trail is to say of the things that calls touch. */
+export interface Touched {
+  /** Tools of any server whose parameters and responses name what they touch. */
+  readonly tools: readonly string[]
+  /** Where: `params.a.b` or `response.a.b`. */
+  readonly paths: readonly string[]
 }
 
-/** A log of invocations. `names` are the server's registry name and aliases. */
+/** One record as it is followed from server to server. Times are microseconds since 1970. */
+export interface TrailRecord {
+  readonly id: string
+  readonly time: number
+  /** When its response was there; its start, where the log does not say how long it took. */
+  readonly ends: number
+  /** Of the server that the reading is about. */
+  readonly own: boolean
+  /** A tool call; otherwise something else that was taken from the own server: a list of tools, a prompt, a resource. */
+  readonly call: boolean
+  /** Of the own server, its list of tools. */
+  readonly list: boolean
+  readonly server: string | undefined
+  readonly tool: string
+  readonly agent: string | undefined
+  readonly user: string | undefined
+  readonly session: string | undefined
+  readonly trace: string | undefined
+  readonly address: string | undefined
+  /** What is at each of the wanted paths; undefined for tools of which nothing is wanted. */
+  readonly values: readonly (string | null)[] | undefined
+  /** Names and bytes of the parameters of an own call, and their bytes in all; undefined when they were not logged. */
+  readonly sent: { readonly bytes: number; readonly parameters: readonly SentParameter[] } | undefined
+}
+
+export interface SentParameter {
+  readonly name: string
+  readonly bytes: number
+}
+
+/** A log of invocations. `names` are the server's registry name and aliases; `touched` what its trail shall say beside. */
 export interface Invocations {
   /** Is the source there, readable, of the named format? Reads only. */
   check(signal: AbortSignal): Promise<readonly string[]>
-  review(names: readonly string[], window: Window, signal: AbortSignal): Promise<Reviewed>
+  review(names: readonly string[], window: Window, signal: AbortSignal, touched?: Touched): Promise<Reviewed>
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { width } from '../bounded.ts'
 import type { Journal } from '../case/journal.ts'
 import type { StepRun } from '../case/state.ts'
 import type { Action, ActionCall, Adapter, Call, Change, Receipt } from '../change.ts'
@@ -32,58 +33,128 @@ export interface ApplyContext {
   readonly on: (change: Change, event: 'started' | 'applied' | 'settled' | 'failed', error?: string) => void
 }
 
-/** How many changes of a step are under way at once. */
-const width = 8
 const tries = 3
 
 /**
- * Makes every change that is not made yet: in the order of `after`, else in parallel, what is essential first. One that
- * fails stops only those that wait for it. After an interruption nothing new begins.
+ * Makes every change that is not made yet: stage by stage, in the order of `after`, else in parallel, what is essential first.
+ * One that fails stops only those that wait for it. After an interruption nothing new begins.
  *
  * @returns what failed or was not attempted
  * @throws IrError interrupted, once whatever was under way has ended
  */
 export async function applyAll(tasks: readonly Task[], context: ApplyContext): Promise<readonly Open[]> {
-  const waiting = new Set(tasks.filter((task) => !context.done.has(task.change.id)))
+  const queue = new Queue(
+    tasks.filter((task) => !context.done.has(task.change.id)),
+    context.done,
+  )
   const running = new Set<Promise<void>>()
   const failed = new Map<string, Open>()
   let broken: unknown
+  let bestEffort = 0
 
-  const next = (): Task | undefined => {
-    const ready = [...waiting].filter((task) => task.change.after.every((id) => context.done.has(id)))
-    return ready.find((task) => task.change.priority === 'essential') ?? ready[0]
-  }
   const start = (task: Task): void => {
-    waiting.delete(task)
+    const one = task.change.priority === 'best-effort' ? 1 : 0
+    bestEffort += one
     const work = perform(task, context)
       .then((error) => {
-        if (error !== undefined) failed.set(task.change.id, { change: task.change, error })
+        if (error === undefined) queue.applied(task)
+        else failed.set(task.change.id, { change: task.change, error })
       })
       .catch((error: unknown) => {
         broken ??= error
       })
-      .finally(() => running.delete(work))
+      .finally(() => {
+        bestEffort -= one
+        running.delete(work)
+      })
     running.add(work)
   }
 
+  const goesOn = (): boolean => broken === undefined && !context.signal.aborted
+  const next = (): Task | undefined => (goesOn() && running.size < width ? queue.take(bestEffort) : undefined)
   for (;;) {
-    while (broken === undefined && !context.signal.aborted && running.size < width) {
-      const task = next()
-      if (task === undefined) break
-      start(task)
-    }
-    if (running.size === 0) break
-    await Promise.race(running)
+    for (let task = next(); task !== undefined; task = next()) start(task)
+    if (running.size > 0) await Promise.race(running)
+    else if (!goesOn() || !queue.nextStage()) break
   }
   if (broken !== undefined) throw broken
   if (context.signal.aborted) throw new IrError('interrupted', 'Interrupted.')
-  for (const { change } of waiting) {
+  for (const { change } of queue.left()) {
     const cause = change.after.find((id) => failed.has(id))
     const error = `not attempted, because ${failed.get(cause ?? '')?.change.summary ?? 'what it waits for'} failed`
     context.journal.append('change.failed', { id: change.id, error, code: 'not-attempted' }, context.step)
     failed.set(change.id, { change, error })
   }
   return [...failed.values()]
+}
+
+/** What may begin now. Each step of it takes the same time however many changes there are. */
+class Queue {
+  /** How many others each still waits for; gone once it was taken. */
+  readonly #waiting = new Map<Task, number>()
+  readonly #dependents = new Map<string, Task[]>()
+  readonly #ready = { essential: [] as Task[], 'best-effort': [] as Task[] }
+  /** Those whose stage has not come, by stage. */
+  readonly #later = new Map<number, Task[]>()
+  #stage = Number.NEGATIVE_INFINITY
+  /** How many that are essential were not taken yet. */
+  #essential = 0
+
+  constructor(tasks: readonly Task[], done: ReadonlySet<string>) {
+    for (const task of tasks) {
+      const after = new Set(task.change.after.filter((id) => !done.has(id)))
+      this.#waiting.set(task, after.size)
+      if (task.change.priority === 'essential') this.#essential++
+      for (const id of after) listAt(this.#dependents, id).push(task)
+      if (after.size === 0) this.#offer(task)
+    }
+  }
+
+  /** @param bestEffort how many of these are under way: while the cut is to come, half of the places are kept for it */
+  take(bestEffort: number): Task | undefined {
+    const room = this.#essential === 0 || bestEffort < width / 2
+    const task = this.#ready.essential.shift() ?? (room ? this.#ready['best-effort'].shift() : undefined)
+    if (task === undefined) return undefined
+    this.#waiting.delete(task)
+    if (task.change.priority === 'essential') this.#essential--
+    return task
+  }
+
+  applied({ change }: Task): void {
+    for (const task of this.#dependents.get(change.id) ?? []) {
+      const left = (this.#waiting.get(task) ?? 0) - 1
+      this.#waiting.set(task, left)
+      if (left === 0) this.#offer(task)
+    }
+  }
+
+  /** Called when nothing is ready or under way. @returns whether there is a later stage */
+  nextStage(): boolean {
+    const stages = [...this.#later.keys()]
+    if (stages.length === 0) return false
+    this.#stage = Math.min(...stages)
+    const tasks = this.#later.get(this.#stage) ?? []
+    this.#later.delete(this.#stage)
+    for (const task of tasks) this.#offer(task)
+    return true
+  }
+
+  /** What waits for something that failed. */
+  left(): Iterable<Task> {
+    return this.#waiting.keys()
+  }
+
+  #offer(task: Task): void {
+    const { stage = 1, priority } = task.change
+    if (stage > this.#stage) listAt(this.#later, stage).push(task)
+    else this.#ready[priority].push(task)
+  }
+}
+
+function listAt<K, V>(lists: Map<K, V[]>, key: K): V[] {
+  const list = lists.get(key) ?? []
+  lists.set(key, list)
+  return list
 }
 
 /** @returns why it failed; undefined when it is applied */

@@ -1,3 +1,4 @@
+import { bounded } from '../bounded.ts'
 import type { Case } from '../case/case.ts'
 import type { PlannedOperation, StepState } from '../case/events.ts'
 import { type StepRun, standing, undoneBy } from '../case/state.ts'
@@ -8,6 +9,7 @@ import type { Server } from '../registry/port.ts'
 import { applyAll, describe, type Open, type Task } from './apply.ts'
 import { changeId, planHash } from './plan.ts'
 import type { Applied, CaseView, Operation, Outcome, StepInput, StepKind, StepResult } from './step.ts'
+import { undoOrder } from './undo-order.ts'
 
 /** How the responder's yes is to be had. */
 export type Consent = 'yes' | 'ask' | 'none'
@@ -28,7 +30,13 @@ export interface Presenter {
   plan(step: string, server: Server, operations: readonly PlannedOperation[], hash: string): void
   /** `undefined`: nobody consented; otherwise how. */
   consent(step: string, server: Server, changes: readonly Change[]): Promise<boolean>
-  change(step: string, change: Change, event: 'started' | 'applied' | 'settled' | 'failed', error?: string): void
+  /** @returns what the progress line should say from now on */
+  change(
+    step: string,
+    change: Change,
+    event: 'started' | 'applied' | 'settled' | 'failed',
+    error?: string,
+  ): string | undefined
   report(report: StepReport): void
 }
 
@@ -102,6 +110,7 @@ export async function runStep(
     case: view,
     with: options.with,
     deployment: options.deployment,
+    subjects: previous?.run === number ? [...previous.subjects] : [],
     dryRun: options.dryRun,
     evidence: incident.evidence,
     signal: context.signal,
@@ -192,7 +201,10 @@ export async function runStep(
         // A plan made anew names what is not as it should be, whatever was applied before.
         done: new Set(resumed ? before.applied.keys() : []),
         receipts,
-        on: (change, event, error) => presenter.change(id, change, event, error),
+        on: (change, event, error) => {
+          const now = presenter.change(id, change, event, error)
+          if (now !== undefined) progress(now)
+        },
       }),
     )
     const outcome = await stage('observing', () => observe(prepared, open))
@@ -253,17 +265,15 @@ export async function runStep(
   /** @returns warnings; @throws when the step must not begin */
   async function check(all: readonly Prepared[]): Promise<string[]> {
     const problems: (Problem & { readonly key: string })[] = []
-    await Promise.all(
-      all.map(async (one) => {
-        try {
-          const found = await one.adapter.check(one.call)
-          for (const problem of found) problems.push({ ...problem, key: one.operation.key })
-        } catch (error) {
-          if (!(error instanceof IrError)) throw error
-          problems.push({ kind: kindOf(error), message: error.message, key: one.operation.key, ...hintOf(error) })
-        }
-      }),
-    )
+    await bounded(all, async (one) => {
+      try {
+        const found = await one.adapter.check(one.call)
+        for (const problem of found) problems.push({ ...problem, key: one.operation.key })
+      } catch (error) {
+        if (!(error instanceof IrError)) throw error
+        problems.push({ kind: kindOf(error), message: error.message, key: one.operation.key, ...hintOf(error) })
+      }
+    })
     const refused = problems.filter((problem) => problem.kind === 'refused')
     if (refused.length > 0) {
       journal.append('step.started', { use: kind.kind, run: number, resumed: false }, id)
@@ -289,24 +299,22 @@ export async function runStep(
   async function plan(all: readonly Prepared[], warnings: string[]): Promise<PlannedOperation[]> {
     const first = previous?.run === number ? previous.firstPlanned : undefined
     const errors: IrError[] = []
-    await Promise.all(
-      all.map(async (one) => {
-        if (one.failed !== undefined) return
-        try {
-          one.changes =
-            one.operation.undoes === undefined ? await one.adapter.plan(one.call) : await planUndo(one, warnings)
-        } catch (error) {
-          if (!(error instanceof IrError)) throw error
-          errors.push(error)
-          one.failed = error.message
-        }
-        // The original state is the one before the run's first attempt at it.
-        one.changes = one.changes.map((change) => {
-          const undo = previous?.attempts.has(change.id) === true ? first?.get(change.id)?.undo : undefined
-          return undo === undefined ? change : { ...change, undo }
-        })
-      }),
-    )
+    await bounded(all, async (one) => {
+      if (one.failed !== undefined) return
+      try {
+        one.changes =
+          one.operation.undoes === undefined ? await one.adapter.plan(one.call) : await planUndo(one, warnings)
+      } catch (error) {
+        if (!(error instanceof IrError)) throw error
+        errors.push(error)
+        one.failed = error.message
+      }
+      // The original state is the one before the run's first attempt at it.
+      one.changes = one.changes.map((change) => {
+        const undo = previous?.attempts.has(change.id) === true ? first?.get(change.id)?.undo : undefined
+        return undo === undefined ? change : { ...change, undo }
+      })
+    })
     const [error] = errors
     if (error !== undefined && all.every((one) => one.failed !== undefined)) throw error
     return all.map((one) => ({
@@ -314,6 +322,7 @@ export async function runStep(
       adapter: one.operation.adapter,
       intent: one.operation.intent,
       changes: one.changes,
+      ...(one.operation.subject === undefined ? {} : { subject: one.operation.subject }),
       ...(one.undoes.size === 0
         ? {}
         : {
@@ -322,17 +331,22 @@ export async function runStep(
     }))
   }
 
-  /** What stands of this target is put back, the last change first. */
+  /** What stands of this target is put back: the last change first where they have to do with each other. */
   async function planUndo(one: Prepared, warnings: string[]): Promise<readonly Change[]> {
-    const use = undoneBy[kind.kind]
-    const changes: Change[] = []
-    const found = standing(journal.lines, use ?? '')
+    const found = standing(journal.lines, undoneBy[kind.kind] ?? '')
       .filter(({ operation }) => operation.key === one.operation.key && operation.adapter === one.operation.adapter)
-      .filter(({ change }) => one.adapter.actions[change.action]?.undo !== undefined)
-    for (const { change, receipt } of found.reverse()) {
-      const undo = one.adapter.actions[change.action]?.undo
-      if (undo === undefined) continue
-      const drift = await undo.drift(change, receipt, one.call)
+      .flatMap((stands) => {
+        const undo = one.adapter.actions[stands.change.action]?.undo
+        return undo === undefined ? [] : [{ ...stands, undo }]
+      })
+    const drifts = new Map<string, readonly string[]>()
+    await bounded(found, async ({ undo, change, receipt }) => {
+      drifts.set(change.id, await undo.drift(change, receipt, one.call))
+    })
+    // By the id of what it undoes, as an action on a target may stand twice: from before a release that was cut short.
+    const undoId = (of: Change): string => changeId(incident.id, id, number, `undo ${of.action} ${of.id}`, of.target)
+    return undoOrder(found).map(({ stands: { change, receipt }, after }) => {
+      const drift = drifts.get(change.id) ?? []
       if (drift.length > 0 && options.consent === 'yes' && options.expect === undefined && !options.dryRun) {
         throw new IrError('refused', `${change.target} changed since: ${drift.join('; ')}.`, {
           hints: ['Look at the plan with --dry-run, then agree to exactly that one with --yes --expect HASH.'],
@@ -340,20 +354,19 @@ export async function runStep(
       }
       warnings.push(...drift.map((what) => `${change.target} changed since: ${what}`))
       const undone: Change = {
-        id: changeId(incident.id, id, number, `undo ${change.action}`, change.target),
+        id: undoId(change),
         action: `undo ${change.action}`,
         target: change.target,
         summary: `Put back: ${change.summary}`,
         effect: 'reversible',
         priority: 'essential',
-        after: changes.length === 0 ? [] : [changes[changes.length - 1]?.id ?? ''],
+        after: after.map((other) => undoId(other.change)),
         breaks: drift,
         ...(change.facts === undefined ? {} : { facts: change.facts }),
       }
       one.undoes.set(undone.id, { change, receipt })
-      changes.push(undone)
-    }
-    return changes
+      return undone
+    })
   }
 
   /** The journalled plan, put back onto the operations. */
@@ -397,43 +410,41 @@ export async function runStep(
   }
 
   async function observe(all: readonly Prepared[], open: readonly Open[]): Promise<Outcome> {
-    const operations = await Promise.all(
-      all.map(async (one): Promise<Outcome['operations'][number]> => {
-        const { key, adapter } = one.operation
-        const failure = (error: string): Outcome['operations'][number] => ({
+    const operations = await bounded(all, async (one): Promise<Outcome['operations'][number]> => {
+      const { key, adapter } = one.operation
+      const failure = (error: string): Outcome['operations'][number] => ({
+        key,
+        adapter,
+        state: 'failed',
+        observed: [{ claim: 'the step could look at the target', seen: error, holds: false }],
+        residue: [],
+        limits: [],
+        output: undefined,
+      })
+      if (one.failed !== undefined) return failure(one.failed)
+      const residue: string[] = []
+      try {
+        await one.adapter.collect?.(one.call)
+      } catch (error) {
+        if (error instanceof StorageError || context.signal.aborted) throw error
+        residue.push(`evidence could not be captured: ${describe(error)}`)
+      }
+      try {
+        const verdict: Verdict = await one.adapter.verify(one.call)
+        return {
           key,
           adapter,
-          state: 'failed',
-          observed: [{ claim: 'the step could look at the target', seen: error, holds: false }],
-          residue: [],
-          limits: [],
-          output: undefined,
-        })
-        if (one.failed !== undefined) return failure(one.failed)
-        const residue: string[] = []
-        try {
-          await one.adapter.collect?.(one.call)
-        } catch (error) {
-          if (error instanceof StorageError || context.signal.aborted) throw error
-          residue.push(`evidence could not be captured: ${describe(error)}`)
+          state: verdict.state === 'verified' && residue.length > 0 ? 'residual' : verdict.state,
+          observed: verdict.observed,
+          residue: [...verdict.residue, ...residue],
+          limits: verdict.limits,
+          output: verdict.output,
         }
-        try {
-          const verdict: Verdict = await one.adapter.verify(one.call)
-          return {
-            key,
-            adapter,
-            state: verdict.state === 'verified' && residue.length > 0 ? 'residual' : verdict.state,
-            observed: verdict.observed,
-            residue: [...verdict.residue, ...residue],
-            limits: verdict.limits,
-            output: verdict.output,
-          }
-        } catch (error) {
-          if (error instanceof StorageError || context.signal.aborted) throw error
-          return failure(describe(error))
-        }
-      }),
-    )
+      } catch (error) {
+        if (error instanceof StorageError || context.signal.aborted) throw error
+        return failure(describe(error))
+      }
+    })
     return { operations, open }
   }
 

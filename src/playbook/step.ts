@@ -27,6 +27,8 @@ export interface StepInput {
   readonly with: JsonObject
   /** `--deployment`: only this one. */
   readonly deployment: string | undefined
+  /** Of the operations that were agreed to earlier in this run of the step: an interruption must not lose them. */
+  readonly subjects?: readonly string[]
   /** Nothing may be written: `--dry-run`. `evidence.put` then only hashes. */
   readonly dryRun: boolean
   readonly evidence: Evidence
@@ -56,6 +58,8 @@ export interface CaseView {
 export interface Operation {
   /** Names the target within the step, stable over runs: a deployment's or credential's id. */
   readonly key: string
+  /** What it acts on, where no registry names it: the path of a file below a folder that the responder named. */
+  readonly subject?: string
   /** Capability and kind, for the journal: `containment/local-process`. */
   readonly adapter: string
   readonly intent: string

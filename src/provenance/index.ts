@@ -16,11 +16,13 @@ export function expectationsOf(server: Pick<Server, 'package' | 'source'>): Expe
     integrity,
     bundle: attestations,
     key,
-    tlog,
+    // The exception is for a key of one's own: who signs with a certificate has a log or a time-stamp authority.
+    tlog: key === undefined ? undefined : tlog,
     issuer: server.source?.issuer,
     identity: server.source?.identity,
     repository: server.source?.repository,
     commit: server.source?.commit,
+    builder: server.source?.builder,
     // Only npm tarballs carry a name and a version of their own that we can read.
     package: registryType === 'npm' ? { identifier, version } : undefined,
   }

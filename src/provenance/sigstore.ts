@@ -3,5 +3,6 @@
  * of such a package only its default export.
  */
 export { bundleFromJSON, bundleToJSON, toDSSEBundle } from '@sigstore/bundle'
-export { dsse } from '@sigstore/core'
-export { toSignedEntity, Verifier } from '@sigstore/verify'
+export { dsse, X509Certificate } from '@sigstore/core'
+export { TrustedRoot } from '@sigstore/protobuf-specs'
+export { toSignedEntity, toTrustMaterial, VerificationError, Verifier } from '@sigstore/verify'

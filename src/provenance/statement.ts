@@ -1,51 +1,58 @@
-import { z } from 'zod'
 import { safe } from '../ui/safe-text.ts'
 import type { Digests } from './digest.ts'
+import { at, entriesOf, textAt } from './json-path.ts'
 
-const digest = z.record(z.string(), z.string())
+const types = ['https://in-toto.io/Statement/v0.1', 'https://in-toto.io/Statement/v1']
 
 /** in-toto statement v0.1 and v1: what was made, by digest, and what is said about it. */
-const statementSchema = z.object({
-  _type: z.enum(['https://in-toto.io/Statement/v0.1', 'https://in-toto.io/Statement/v1']),
-  subject: z.array(z.object({ name: z.string().optional(), digest })).min(1),
-  predicateType: z.string().min(1),
-  predicate: z.unknown(),
-})
+export interface Statement {
+  readonly subject: readonly Subject[]
+  readonly predicateType: string
+  readonly predicate: unknown
+}
 
-const source = z.object({ uri: z.string().optional(), digest: digest.optional() })
-
-/** SLSA provenance v1, only what names the source. */
-const slsaV1 = z.object({
-  buildDefinition: z.object({
-    externalParameters: z.object({ workflow: z.object({ repository: z.string().optional() }).optional() }).optional(),
-    resolvedDependencies: z.array(source).optional(),
-  }),
-})
-
-/** SLSA provenance v0.2, only what names the source. */
-const slsaV02 = z.object({
-  invocation: z.object({ configSource: source.optional() }).optional(),
-  materials: z.array(source).optional(),
-})
-
-export type Statement = z.infer<typeof statementSchema>
+interface Subject {
+  readonly name: string | undefined
+  /** Hex by algorithm. */
+  readonly digest: ReadonlyMap<string, string>
+}
 
 /** The statement, or why it is none. */
-export function parseStatement(value: unknown): { readonly statement: Statement } | { readonly reason: string } {
-  const parsed = statementSchema.safeParse(value)
-  if (parsed.success) return { statement: parsed.data }
-  const where = parsed.error.issues[0]?.path.join('.') ?? ''
-  return { reason: `the signed content is not an in-toto statement (${safe(where, 60) || 'not an object'})` }
+export function parseStatement(text: string): { readonly statement: Statement } | { readonly reason: string } {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return { reason: 'the signed statement is not JSON' }
+  }
+  const wrong = (where: string) => ({ reason: `the signed content is not an in-toto statement (${where})` })
+  if (!types.includes(textAt(value, '_type') ?? '')) {
+    return wrong(`of type "${safe(textAt(value, '_type') ?? 'none', 60)}"`)
+  }
+  const predicateType = textAt(value, 'predicateType')
+  if (predicateType === undefined) return wrong('no predicateType')
+  const listed = at(value, 'subject')
+  const subject = Array.isArray(listed) ? listed.map(parseSubject) : []
+  if (subject.length === 0 || !subject.every((one) => one !== undefined)) return wrong('no subject, or a malformed one')
+  return { statement: { subject, predicateType, predicate: at(value, 'predicate') } }
+}
+
+function parseSubject(value: unknown): Subject | undefined {
+  const digest = entriesOf(at(value, 'digest'))
+  if (digest.length === 0 || !digest.every((entry): entry is [string, string] => typeof entry[1] === 'string')) {
+    return undefined
+  }
+  return { name: textAt(value, 'name'), digest: new Map(digest) }
 }
 
 /**
  * The subject that is the file in hand: every digest of it that we know holds, and at least one does.
  * Undefined when the statement is about other files.
  */
-export function subjectOf(statement: Statement, digests: Digests): { readonly name?: string | undefined } | undefined {
+export function subjectOf(statement: Statement, digests: Digests): Subject | undefined {
   return statement.subject.find(({ digest }) => {
-    const known = Object.entries(digests).filter(([algorithm]) => Object.hasOwn(digest, algorithm))
-    return known.length > 0 && known.every(([algorithm, hex]) => digest[algorithm]?.toLowerCase() === hex)
+    const known = Object.entries(digests).filter(([algorithm]) => digest.has(algorithm))
+    return known.length > 0 && known.every(([algorithm, hex]) => digest.get(algorithm)?.toLowerCase() === hex)
   })
 }
 
@@ -62,36 +69,43 @@ export function npmSubject(
   }
 }
 
-/** What the predicate says about the source, where it says it. Undefined: it is no SLSA provenance that we can read. */
+/** Where a build comes from, as far as somebody says so. */
 export interface Source {
   readonly repository: string | undefined
   readonly commit: string | undefined
+  readonly builder: string | undefined
 }
 
-export function sourceOf(statement: Statement): Source | undefined {
-  if (statement.predicateType === 'https://slsa.dev/provenance/v1') {
-    const parsed = slsaV1.safeParse(statement.predicate)
-    if (!parsed.success) return undefined
-    const { externalParameters, resolvedDependencies = [] } = parsed.data.buildDefinition
-    const repository = externalParameters?.workflow?.repository
+/** What the predicate says about the source. Undefined: it is no SLSA provenance that we can read. */
+export function sourceOf({ predicateType, predicate }: Statement): Source | undefined {
+  if (predicateType === 'https://slsa.dev/provenance/v1') {
+    const repository = textAt(predicate, 'buildDefinition', 'externalParameters', 'workflow', 'repository')
+    const listed = at(predicate, 'buildDefinition', 'resolvedDependencies')
+    const dependencies: unknown[] = Array.isArray(listed) ? listed : []
     // The source is the dependency that the workflow came from; where no workflow is named, the first one.
-    const from = resolvedDependencies.find(
-      ({ uri }) => repository === undefined || sameRepository(uri ?? '', repository),
+    const from = dependencies.find(
+      (one) => repository === undefined || sameRepository(textAt(one, 'uri') ?? '', repository),
     )
-    return { repository: repository ?? plainRepository(from?.uri), commit: commitOf(from?.digest) }
+    return {
+      repository: repository ?? plainRepository(textAt(from, 'uri')),
+      commit: commitOf(from),
+      builder: textAt(predicate, 'runDetails', 'builder', 'id'),
+    }
   }
-  if (statement.predicateType === 'https://slsa.dev/provenance/v0.2') {
-    const parsed = slsaV02.safeParse(statement.predicate)
-    if (!parsed.success) return undefined
-    const from = parsed.data.invocation?.configSource ?? parsed.data.materials?.[0]
-    return { repository: plainRepository(from?.uri), commit: commitOf(from?.digest) }
+  if (predicateType === 'https://slsa.dev/provenance/v0.2') {
+    const from = at(predicate, 'invocation', 'configSource') ?? at(predicate, 'materials', 0)
+    return {
+      repository: plainRepository(textAt(from, 'uri')),
+      commit: commitOf(from),
+      builder: textAt(predicate, 'builder', 'id'),
+    }
   }
   return undefined
 }
 
 /**
- * Whether two names mean the same repository: `git+` in front, `.git` behind and `@ref` are ways of writing it, everything
- * else counts, upper and lower case of the host excepted.
+ * Whether two names mean the same repository: `git+` in front, `.git` behind, `@ref`, and `https://` left out are ways of
+ * writing it; everything else counts, upper and lower case of the host excepted.
  */
 export function sameRepository(one: string, other: string): boolean {
   const plain = plainRepository(one)
@@ -102,7 +116,8 @@ function plainRepository(uri: string | undefined): string | undefined {
   if (uri === undefined || uri === '') return undefined
   let url: URL
   try {
-    url = new URL(uri.replace(/^git\+/, ''))
+    const bare = uri.replace(/^git\+/, '')
+    url = new URL(/^[a-z][a-z0-9+.-]*:/i.test(bare) ? bare : `https://${bare}`)
   } catch {
     return uri
   }
@@ -113,8 +128,6 @@ function plainRepository(uri: string | undefined): string | undefined {
   return `${url.protocol}//${url.host}${path}${url.search}${url.hash}`
 }
 
-function commitOf(from: Readonly<Record<string, string>> | undefined): string | undefined {
-  if (from === undefined) return undefined
-  const key = ['gitCommit', 'sha1', 'sha256'].find((name) => Object.hasOwn(from, name))
-  return key === undefined ? undefined : from[key]
+function commitOf(from: unknown): string | undefined {
+  return textAt(from, 'digest', 'gitCommit') ?? textAt(from, 'digest', 'sha1') ?? textAt(from, 'digest', 'sha256')
 }

@@ -117,6 +117,7 @@ const deploymentSchema = z.discriminatedUnion('kind', [
       autoScalingGroup: z.string().min(1).optional(),
       launchTemplate: z.string().min(1).optional(),
       cut: z.enum(['auto', 'groups', 'hop', 'nacl']).default('auto'),
+      elasticIp: z.enum(['keep', 'disassociate']).optional(),
       allow: z.array(z.string().min(1)).default([]),
       url: url.optional(),
     })

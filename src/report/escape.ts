@@ -85,8 +85,15 @@ export function code(text: string): string {
 
 /** JSON whose strings hold no control, format or bidirectional character as such: it may be looked at on a terminal. */
 export function json(value: unknown): string {
-  return `${JSON.stringify(value, undefined, 2).replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu, escapeUnits)}\n`
+  return `${JSON.stringify(value, undefined, 2).replace(unseen, escapeUnits)}\n`
 }
+
+/** The same in one line. */
+export function jsonLine(value: unknown): string {
+  return `${JSON.stringify(value).replace(unseen, escapeUnits)}\n`
+}
+
+const unseen = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu
 
 function escapeUnits(character: string): string {
   if (character === '\n') return character // between the values; within strings it is escaped already

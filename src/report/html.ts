@@ -308,19 +308,29 @@ ${blind.length > 0 && html`<p class="notice">No log covers ${blind.map(({ system
 ${radius.couldReach.length === 0 ? html`<p>The registry names no system that it reaches.</p>` : could}
 <h3>Did reach</h3>
 ${radius.didReach.length === 0 ? html`<p>No system was looked at.</p>` : did}
-<h3>Exposed to its output</h3>
+<h3>Exposed: what it was told</h3>
 ${
   radius.exposed.length === 0
     ? html`<p>No caller is known.</p>`
-    : table(
+    : html`${table(
         '',
-        [{ label: 'Caller' }, { label: 'Calls', kind: 'num' }, { label: 'Bytes taken in', kind: 'num' }],
-        radius.exposed.map(({ caller, calls, bytes: size }) => [
-          caller,
-          count(calls),
-          size === undefined ? 'not logged' : bytes(size),
-        ]),
-      )
+        [
+          { label: 'Caller' },
+          { label: 'Context' },
+          { label: 'Calls', kind: 'num' },
+          { label: 'Bytes sent', kind: 'num' },
+          { label: 'Called before', kind: 'text' },
+        ],
+        radius.exposed
+          .slice(0, shownSuspects)
+          .map(({ caller, context, calls, bytes: size, before }) => [
+            caller,
+            context || '–',
+            count(calls),
+            size === undefined ? 'not logged' : bytes(size),
+            [...new Set(before.map(({ server }) => server))].join(', ') || '–',
+          ]),
+      )}${radius.exposed.length > shownSuspects && html`<p>${count(radius.exposed.length - shownSuspects)} more are in report.json.</p>`}`
 }
 <h3>Suspect calls on other servers</h3>
 ${

@@ -65,7 +65,7 @@ export function renderMarkdown(report: Report): string {
           : `**${old.state}**${old.until === undefined ? '' : ` until ${time(old.until)}`}: ${md(old.proof)}${reinstated ? ' (reinstated since)' : ''}`,
         delivered === undefined
           ? `none was ${rotated === undefined ? 'issued' : `delivered: ${md(rotated)}`}`
-          : `delivered to ${md(delivered.kind)} ${code(delivered.path)}${delivered.version === undefined ? '' : `, version ${delivered.version}`}${rotated === undefined ? '' : `: ${md(rotated)}`}`,
+          : `delivered to ${md(delivered.kind)} ${code(delivered.path)}${delivered.version === undefined ? '' : `, version ${md(`${delivered.version}`)}`}${rotated === undefined ? '' : `: ${md(rotated)}`}`,
         sharedWith.length === 0 ? '–' : sharedWith.map(md).join(', '),
       ]),
       'None is known.',
@@ -212,7 +212,7 @@ function blastRadius({ blastRadius: radius }: Report): string[] {
       }),
       'No system was looked at.',
     ),
-    '### Exposed to its output',
+    '### Exposed: what it was told',
     items(
       radius.exposed.map(({ caller, calls }) => `${md(caller)}: ${plural(calls, 'call')}`),
       'No caller is known.',

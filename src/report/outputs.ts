@@ -77,9 +77,21 @@ export function readBlastRadius(output: unknown): BlastRadius | undefined {
       data: texts(reach.data),
     })),
     exposed: list(value.exposed).map((exposed) => ({
+      context: text(exposed.context),
       caller: text(exposed.caller),
       calls: number(exposed.calls),
       ...optional('bytes', optionalNumber(exposed.bytes)),
+      parameters: list(exposed.parameters).map((parameter) => ({
+        name: text(parameter.name),
+        calls: number(parameter.calls),
+        bytes: number(parameter.bytes),
+      })),
+      before: list(exposed.before).map((before) => ({
+        server: text(before.server),
+        tool: text(before.tool),
+        calls: number(before.calls),
+        data: texts(before.data),
+      })),
     })),
     suspect: list(value.suspect).map((suspect) => ({
       record: text(suspect.record),
@@ -90,7 +102,13 @@ export function readBlastRadius(output: unknown): BlastRadius | undefined {
       by: oneOf(suspect.by, ['session', 'trace', 'idle-gap', 'inferred'] as const, 'inferred'),
       chain: texts(suspect.chain),
     })),
-    hubs: list(value.hubs).map((hub) => ({ context: text(hub.context), contexts: number(hub.contexts) })),
+    hubs: list(value.hubs).map((hub) => ({
+      context: text(hub.context),
+      kind: oneOf(hub.kind, ['account', 'resource'] as const, 'account'),
+      contexts: number(hub.contexts),
+      calls: number(hub.calls),
+    })),
+    worst: list(value.worst).map((one) => ({ record: text(one.record), why: text(one.why) })),
     dataClasses: texts(value.dataClasses),
     owners: texts(value.owners),
     gaps: texts(value.gaps),
@@ -114,7 +132,7 @@ export function readCredentials(output: unknown): readonly CredentialState[] {
           : {
               kind: text(delivered.kind),
               path: text(delivered.path),
-              ...optional('version', optionalNumber(delivered.version)),
+              ...optional('version', optionalNumber(delivered.version) ?? optionalText(delivered.version)),
             },
       ),
     }

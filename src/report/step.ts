@@ -2,6 +2,8 @@ import { z } from 'zod'
 import type { StepKind } from '../playbook/step.ts'
 import type { CaseReport } from './write.ts'
 
+export type { CaseReport }
+
 /**
  * Writes the report as the case stands. The step's own end is journalled after it, so the report that it writes does not
  * tell of that; `mcp-ir report` makes it again and does.

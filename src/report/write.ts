@@ -9,6 +9,7 @@ import { buildReport } from './build.ts'
 import { renderHtml } from './html.ts'
 import { renderJson } from './json.ts'
 import { renderMarkdown } from './markdown.ts'
+import { renderTimesketch } from './timesketch.ts'
 
 /** One text or absolute path per format. */
 export interface PerFormat {
@@ -20,6 +21,8 @@ export interface PerFormat {
 /** A report as it would be written now. */
 export interface CaseReport {
   readonly text: PerFormat
+  /** For import into Timesketch; not among the files. */
+  readonly timesketch: string
   /** Where `write` puts it: `report/report.{html,md,json}` in the case folder. */
   readonly paths: PerFormat
   /**
@@ -47,7 +50,7 @@ export async function reportOf(stored: {
     md: join(target, 'report.md'),
     json: join(target, 'report.json'),
   }
-  return { text, paths, write: () => write(target, text, paths) }
+  return { text, timesketch: renderTimesketch(report), paths, write: () => write(target, text, paths) }
 }
 
 function write(target: string, text: PerFormat, paths: PerFormat): PerFormat {

@@ -10,8 +10,7 @@ import { table } from './table.ts'
 const number = (value: number | undefined): string => (value === undefined ? '–' : value.toLocaleString('en'))
 
 /** A log that a suspect filled must not fill the terminal. */
-function most(heads: readonly string[], rows: readonly (readonly string[])[]): string {
-  const shown = 50
+function most(heads: readonly string[], rows: readonly (readonly string[])[], shown = 50): string {
   const more =
     rows.length > shown ? `\n… and ${count(rows.length - shown, 'more row')}: all are in the JSON and the report` : ''
   return `${table(heads, rows.slice(0, shown), 140)}${more}`
@@ -85,18 +84,65 @@ function blastRadiusText(output: unknown): string {
       140,
     ),
   ]
-  if (radius.suspect.length > 0) {
-    const rows = radius.suspect.map((call) => [
-      moment(call.at),
-      call.server,
-      call.tool,
-      `hop ${call.hop}, by ${call.by}`,
-    ])
-    parts.push('Suspect calls to other servers:', most(['AT', 'SERVER', 'TOOL', 'WHY'], rows))
-  }
+  parts.push(...exposedText(radius), ...suspectText(radius))
+  if (radius.dataClasses.length > 0)
+    parts.push(`Data that may have to be notified: ${radius.dataClasses.map((data) => safe(data)).join(', ')}`)
   if (radius.owners.length > 0) parts.push(`Call: ${radius.owners.map((owner) => safe(owner)).join(', ')}`)
   return [...parts, ...gapsText(radius.gaps)].join('\n\n')
 }
+
+/** What was sent to it: names and sizes, never values. */
+function exposedText({ exposed }: BlastRadius): string[] {
+  if (exposed.length === 0) return []
+  const few = (names: readonly string[]) =>
+    names.length === 0 ? '–' : names.length > 5 ? `${names.slice(0, 5).join(', ')} …` : names.join(', ')
+  const rows = exposed.map(({ context, caller, calls, bytes, parameters, before }) => [
+    context,
+    caller,
+    number(calls),
+    number(bytes),
+    few(parameters.map(({ name }) => name)),
+    few([...new Set(before.map(({ server, data }) => (data.length > 0 ? `${server} (${data.join(', ')})` : server)))]),
+  ])
+  return [
+    'Exposed (what it was told, and what those who told it had called before):',
+    most(['CONTEXT', 'CALLER', 'CALLS', 'BYTES SENT', 'PARAMETERS', 'CALLED BEFORE'], rows, 20),
+  ]
+}
+
+/** Who may have carried on what it said: the worst first, as a person has to start somewhere. */
+function suspectText({ suspect, worst, hubs }: BlastRadius): string[] {
+  const parts: string[] = []
+  if (suspect.length > 0) {
+    const byRecord = new Map(suspect.map((call) => [call.record, call]))
+    const rows = worst.flatMap(({ record, why }) => {
+      const call = byRecord.get(record)
+      return call === undefined
+        ? []
+        : [[moment(call.at), call.server, call.tool, why, `hop ${call.hop}, ${told[call.by]}`]]
+    })
+    const more = suspect.length - rows.length
+    parts.push(
+      `Suspect (${count(suspect.length, 'call')} to other servers by those who had listened to it), the worst first:`,
+      `${table(['AT', 'SERVER', 'TOOL', 'WHAT IT IS', 'HOW IT IS KNOWN'], rows, 140)}${more > 0 ? `\n… and ${count(more, 'more call')}: all are in the JSON and the report, with the chain of records` : ''}`,
+    )
+  }
+  if (hubs.length > 0) {
+    const rows = hubs.map(({ context, contexts, calls }) => [context, number(contexts), number(calls)])
+    parts.push(
+      'Hubs (so many contexts meet there that following them says nothing):',
+      most(['WHERE', 'CONTEXTS', 'SUSPECT CALLS NOT LISTED'], rows),
+    )
+  }
+  return parts
+}
+
+const told = {
+  session: 'same session',
+  trace: 'same trace',
+  'idle-gap': 'same user and client, soon after',
+  inferred: 'inferred: it has the server configured',
+} as const
 
 function gapsText(gaps: readonly string[]): string[] {
   return gaps.length === 0

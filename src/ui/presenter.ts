@@ -1,3 +1,4 @@
+import type { Change } from '../change.ts'
 import type { Consent, Presenter, StepReport } from '../playbook/runner.ts'
 import { answerText } from './answers.ts'
 import { count, duration } from './format.ts'
@@ -5,6 +6,29 @@ import type { Ui } from './port.ts'
 import { safe } from './safe-text.ts'
 import { table } from './table.ts'
 import { styled } from './terminal.ts'
+import { tree } from './tree.ts'
+
+/** So many changes are listed one by one. */
+const most = 60
+
+const back: Readonly<Record<Change['effect'], string>> = {
+  reversible: 'can be undone',
+  irreversible: 'CANNOT be undone',
+  creates: 'makes something new',
+}
+
+/** How far the changes of one adapter are. */
+interface System {
+  readonly name: string
+  planned: number
+  made: number
+  failed: number
+  began: number | undefined
+}
+
+function progressOf({ name, planned, made, failed }: System): string {
+  return `${name}: ${made} of ${planned}${failed === 0 ? '' : `, ${failed} failed`}`
+}
 
 /**
  * Shows the steps of a playbook to a person, on stderr.
@@ -12,6 +36,8 @@ import { styled } from './terminal.ts'
  */
 export function presenter(ui: Ui, consent: Consent, columns: number, answers: boolean): Presenter {
   const began = new Map<string, number>()
+  /** Filled when there are too many changes to tell of each: what they are on, by change. */
+  const systems = new Map<string, System>()
   const width = Math.max(60, Math.min(columns, 140))
   const list = (mark: string, texts: readonly string[]): void => {
     for (const text of texts) ui.say(`  ${mark} ${safe(text, 2000)}`)
@@ -28,22 +54,48 @@ export function presenter(ui: Ui, consent: Consent, columns: number, answers: bo
       ui.say(
         `${styled('bold', step)} would make ${count(changes.length, 'change')} on ${safe(server.name)} (owner ${safe(server.owner)}):`,
       )
+      systems.clear()
+      if (changes.length > most) {
+        const byName = new Map<string, System>()
+        for (const { operation, change } of changes) {
+          const name = operation.adapter.slice(operation.adapter.indexOf('/') + 1)
+          const system = byName.get(name) ?? { name, planned: 0, made: 0, failed: 0, began: undefined }
+          byName.set(name, system)
+          system.planned++
+          systems.set(change.id, system)
+        }
+      }
       ui.say('')
+      const hanging = changes.filter(({ change }) => change.chain !== undefined)
+      if (hanging.length > 0) {
+        const paths = hanging.map(({ operation, change }) => [operation.key, ...(change.chain ?? [])])
+        for (const line of tree(paths.map((path) => path.map((name) => safe(name))))) ui.say(`  ${line}`)
+        ui.say('')
+      }
+      // In the order in which they are made, as far as it is one.
+      const ordered = changes.toSorted((a, b) => (a.change.stage ?? 1) - (b.change.stage ?? 1))
+      const [listed, left] = ordered.length <= most ? [ordered, []] : [ordered.slice(0, most), ordered.slice(most)]
       ui.say(
         table(
           ['WHERE', 'WHAT', 'BACK?', 'BREAKS'],
-          changes.map(({ operation, change }) => [
+          listed.map(({ operation, change }) => [
             operation.key,
             change.priority === 'essential' ? change.summary : `${change.summary} (best effort)`,
-            { reversible: 'can be undone', irreversible: 'CANNOT be undone', creates: 'makes something new' }[
-              change.effect
-            ],
+            back[change.effect],
             change.breaks.length === 0 ? 'nothing known' : change.breaks.join('; '),
           ]),
           width,
         ),
       )
-      for (const { operation, change } of changes) {
+      if (left.length > 0) {
+        const breaks = [...new Set(left.flatMap(({ change }) => change.breaks))]
+        const forever = left.filter(({ change }) => change.effect === 'irreversible').length
+        ui.say(
+          `  and ${left.length} more like these, ${forever === 0 ? 'all of which can be undone' : `${forever} of which CANNOT be undone`}; they break ${breaks.length === 0 ? 'nothing known' : safe(breaks.join('; '), 2000)}.`,
+        )
+        ui.say('  All of them: --dry-run --json')
+      }
+      for (const { operation, change } of listed) {
         const facts = Object.entries(change.facts ?? {})
         if (facts.length === 0) continue
         ui.say('')
@@ -67,16 +119,29 @@ export function presenter(ui: Ui, consent: Consent, columns: number, answers: bo
       return ui.ask.confirm(`Go on with ${step}?`)
     },
     change: (_, change, event, error) => {
+      const system = systems.get(change.id)
       if (event === 'started') {
         began.set(change.id, performance.now())
-        return
+        if (system !== undefined) system.began ??= performance.now()
+        return undefined
       }
       const started = began.get(change.id)
       const took = started === undefined ? '' : styled('dim', ` ${duration(performance.now() - started)}`)
       const mark = event === 'failed' ? styled('red', '✗') : styled('green', '✓')
       const note =
         event === 'settled' ? ' (found to be done already)' : event === 'failed' ? `: ${safe(error ?? '', 2000)}` : ''
-      ui.say(`  ${mark} ${safe(change.summary)}${note}${took}`)
+      if (system === undefined || event === 'failed') ui.say(`  ${mark} ${safe(change.summary)}${note}${took}`)
+      if (system === undefined) return undefined
+      if (event === 'failed') system.failed++
+      else system.made++
+      if (system.made + system.failed === system.planned) {
+        const all = styled('dim', duration(performance.now() - (system.began ?? performance.now())))
+        ui.say(`  ${system.failed === 0 ? styled('green', '✓') : styled('red', '✗')} ${progressOf(system)} ${all}`)
+      }
+      return [...new Set(systems.values())]
+        .filter(({ planned, made, failed }) => made + failed < planned)
+        .map(progressOf)
+        .join(', ')
     },
     report: (report) => {
       for (const line of summary(report)) ui.say(line)

@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileS
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { bytesOf, canary, crm, published } from '../clients/published.ts'
 import { mcpIr, workplace } from '../testbed/cli.ts'
 import { type RunningServer, startServerEverything } from '../testbed/server-everything.ts'
 
@@ -153,6 +154,118 @@ describe('the clients of a server', () => {
     const released = await run('release', name, '--yes')
     expect(released.code, released.stderr).toBe(0)
     expect(snapshot(home)).toEqual(before)
+  })
+
+  describe('in every form that is published, below one home folder', () => {
+    const at = (text: string): string =>
+      text.replaceAll(crm.url, server.url).replaceAll(`wss${crm.url.slice(5)}`, `ws${server.url.slice(4)}`)
+    const damaged = '.aws/amazonq/default.json'
+
+    function everything(): { home: string; folder: string } {
+      const home = workplace('servers: []')
+      const put = (path: string, text: string): void => {
+        mkdirSync(dirname(join(home, path)), { recursive: true })
+        writeFileSync(join(home, path), text, { mode: 0o640 })
+      }
+      for (const { path, marked } of published) put(path, at(bytesOf(marked).before))
+      put(damaged, `{"mcpServers": {"crm": {"env": {"CRM_TOKEN": "${canary}"}},`)
+      mkdirSync(join(home, '.vscode'))
+      symlinkSync(join(home, '.mcp.json'), join(home, '.vscode/mcp.json'))
+      const folder = workplace(`
+servers:
+  - name: ${crm.server}
+    aliases: [${crm.aliases}]
+    version: 1.0.0
+    status: approved
+    owner: platform-team
+    package: {registryType: npm, identifier: "${crm.package.identifier}", version: 1.0.0}
+    deployments: [{id: local, kind: local-process, pidFile: "${server.pidFile}", url: "${server.url}"}]
+`)
+      return { home, folder }
+    }
+
+    const expectOut = (home: string): void => {
+      for (const { path, marked } of published) {
+        expect(readFileSync(join(home, path), 'utf8'), path).toBe(at(bytesOf(marked).after))
+      }
+    }
+    const listed = [/default\.json was left as it is, as not valid JSON/, /\.vscode\/mcp\.json was left.*symbolic link/]
+
+    test('taken out, secrets told by name, and put back byte for byte', async () => {
+      const { home, folder } = everything()
+      const before = snapshot(home)
+      const run = (...args: string[]) => mcpIr([...args, '--json'], { cwd: folder })
+      const dry = await run('isolate', crm.server, '--clients', home, '--dry-run')
+      expect(dry.code, dry.stderr).toBe(0)
+      expect(snapshot(home)).toEqual(before)
+      const isolated = await run(
+        'isolate',
+        crm.server,
+        '--clients',
+        home,
+        '--yes',
+        '--expect',
+        dry.json.result.plan.hash,
+      )
+      expect(isolated.code, isolated.stderr).toBe(6)
+      expectOut(home)
+      const { clients } = isolated.json.result.output
+      for (const { path, secrets } of published) {
+        const { detail } = clients.find((one: { detail: { file: string } }) => one.detail.file === join(home, path))
+        expect(detail.secrets.map((secret: { name: string }) => secret.name).toSorted(), path).toEqual(
+          secrets.toSorted(),
+        )
+      }
+      // Also once it is not told of the folder again.
+      const again = await run('isolate', crm.server, '--yes')
+      expect([again.code, again.json.result.plan.changes], again.stderr).toEqual([6, []])
+      for (const why of listed) {
+        for (const { json: shown } of [isolated, again]) expect(shown.result.verdict.residue.join('\n')).toMatch(why)
+      }
+
+      const released = await run('release', crm.server, '--yes')
+      expect(released.code, released.stderr).toBe(0)
+      expect(snapshot(home)).toEqual(before)
+      const [id = ''] = readdirSync(join(folder, 'cases'))
+      const journal = readFileSync(join(folder, 'cases', id, 'journal.ndjson'), 'utf8')
+      expect(isolated.stdout + isolated.stderr + journal).not.toContain(canary)
+    })
+
+    test('interrupted, and run again without the folder: the files that it had not begun with are done', async () => {
+      const { home, folder } = everything()
+      const before = snapshot(home)
+      const points = join(folder, 'points')
+      // It dies at one line only: once the first file is done.
+      const kinds = [
+        'case.opened',
+        'step.started',
+        'step.planned',
+        'step.approved',
+        'change.started',
+        'change.recorded',
+      ]
+      writeFileSync(points, `${[...kinds, 'evidence.added', 'note'].join('\n')}\n`)
+      const program = fileURLToPath(new URL('../testbed/programs/die-at-append.mjs', import.meta.url))
+      const killed = await mcpIr(['isolate', crm.server, '--clients', home, '--yes', '--json'], {
+        cwd: folder,
+        env: { DIE_AT: points, DIE_WHEN: 'after', DIE_BY: 'kind' },
+        node: ['--import', program],
+      })
+      expect([killed.signal, readFileSync(points, 'utf8')]).toEqual([
+        'SIGKILL',
+        expect.stringMatching(/change\.applied\n$/),
+      ])
+      const left = published.filter(({ path }) => readFileSync(join(home, path), 'utf8').includes(canary))
+      expect(left.length).toBeGreaterThan(0)
+
+      const resumed = await mcpIr(['isolate', crm.server, '--yes', '--json'], { cwd: folder })
+      expect(resumed.code, resumed.stdout).toBe(6)
+      expectOut(home)
+      for (const why of listed) expect(resumed.json.result.verdict.residue.join('\n')).toMatch(why)
+      const released = await mcpIr(['release', crm.server, '--yes', '--json'], { cwd: folder })
+      expect(released.code, released.stderr).toBe(0)
+      expect(snapshot(home)).toEqual(before)
+    })
   })
 
   test.each(['before', 'after'])(

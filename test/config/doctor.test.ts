@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -125,6 +125,22 @@ describe('doctor', () => {
       { check: 'deployment here', state: 'warning', detail: 'systemd would restart it' },
     ])
     expect(row(rows, 'credential ledger')).toMatchObject({ state: 'failed', detail: 'no answer', hint: 'is it up?' })
+  })
+
+  it('looks at the client configurations of the server, and at what its AWS says', async () => {
+    const registry = join(root, 'registry.yaml')
+    await writeFile(registry, `${await readFile(registry, 'utf8')}    clients: [a.json, b.json]\n`)
+    const identity: DoctorRow = { check: 'AWS identity', state: 'failed', detail: 'no credentials' }
+    const adapters: DoctorAdapters = {
+      ...healthy,
+      client: async (_, file) => (file.endsWith('a.json') ? [] : [{ kind: 'denied', message: 'not yours' }]),
+      aws: async () => [identity],
+    }
+    const rows = await doctor(context(), 'io.acme/mail', adapters)
+    expect(row(rows, 'AWS identity')).toEqual(identity)
+    expect(row(rows, `client ${join(root, 'a.json')}`)?.state).toBe('ok')
+    expect(row(rows, `client ${join(root, 'b.json')}`)).toMatchObject({ state: 'failed', detail: 'denied: not yours' })
+    expect((await doctor(context(), undefined, adapters)).map(({ check }) => check)).not.toContain('AWS identity')
   })
 
   it('names a server that the registry does not know as an error', async () => {

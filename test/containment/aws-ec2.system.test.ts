@@ -1,27 +1,44 @@
-import { ResumeProcessesCommand, SuspendProcessesCommand } from '@aws-sdk/client-auto-scaling'
 import {
+  EnterStandbyCommand,
+  ResumeProcessesCommand,
+  SuspendProcessesCommand,
+  UpdateAutoScalingGroupCommand,
+} from '@aws-sdk/client-auto-scaling'
+import {
+  AllocateAddressCommand,
+  AssociateAddressCommand,
+  CreateNetworkInterfaceCommand,
+  CreateSecurityGroupCommand,
   CreateTagsCommand,
+  DescribeAddressesCommand,
   DescribeInstancesCommand,
+  DescribeNetworkAclsCommand,
+  DescribeSecurityGroupRulesCommand,
+  type Instance,
   ModifyNetworkInterfaceAttributeCommand,
+  RevokeSecurityGroupEgressCommand,
+  RunInstancesCommand,
+  type RunInstancesCommandInput,
+  StopInstancesCommand,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2'
 import { AssumeRoleCommand } from '@aws-sdk/client-sts'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { awsEc2 } from '../../src/containment/aws-ec2.ts'
 import type { Containment, ContainmentTarget } from '../../src/containment/port.ts'
+import { isolate, release } from '../../src/containment/step.ts'
 import type { Deployment } from '../../src/registry/port.ts'
 import { type ContainmentWorld, containmentContract, operate } from '../contracts/containment.ts'
+import { AwsIncident } from '../testbed/aws-incident.ts'
 import {
   type AwsWorld,
   awsBystander,
   awsEnvironment,
   buildAwsWorld,
+  connected,
   groupsOf,
   must,
-  rulesOf,
-  snapshotsOf,
 } from '../testbed/aws-world.ts'
-import { mcpIr, type Ran, workplace } from '../testbed/cli.ts'
 import { type Emulator, skipWithoutEmulators, startMoto } from '../testbed/python.ts'
 import { type RecordingProxy, startRecordingProxy } from '../testbed/recording-proxy.ts'
 
@@ -40,22 +57,23 @@ afterAll(async () => {
   await moto?.stop()
 })
 
-type Ec2 = Omit<Extract<Deployment, { kind: 'aws-ec2' }>, 'id' | 'kind' | 'cut' | 'allow'>
+type Ec2 = Omit<Extract<Deployment, { kind: 'aws-ec2' }>, 'id' | 'kind'>
 
-const target = (deployment: Ec2, cut: 'auto' | 'groups' = 'groups'): ContainmentTarget => ({
+let targets = 0
+
+const target = (deployment: Partial<Ec2>): ContainmentTarget => ({
   server: 'io.acme/crm',
   owner: 'crm-team',
   consumers: ['agent sales'],
-  // One of its own for each world: they all share the case id of the contract.
-  deployment: { id: `prod-${deployment.autoScalingGroup ?? 'none'}`, kind: 'aws-ec2', allow: [], cut, ...deployment },
+  // One of its own for each target: they all share the case id of the contract.
+  deployment: {
+    id: `prod-${++targets}`,
+    kind: 'aws-ec2',
+    allow: [],
+    cut: 'groups',
+    ...deployment,
+  },
 })
-
-/** Whether any interface of the instances is in a group that has a rule. */
-async function connected({ aws, instances }: AwsWorld): Promise<boolean> {
-  const groups = new Set([...(await groupsOf(aws, instances)).values()].flat())
-  const rules = await Promise.all([...groups].map((group) => rulesOf(aws, group)))
-  return rules.some((count) => count > 0)
-}
 
 describe.skipIf(skip)('containment aws-ec2', () => {
   const before = { ...process.env }
@@ -65,8 +83,15 @@ describe.skipIf(skip)('containment aws-ec2', () => {
     Object.assign(process.env, before)
   })
 
+  afterEach(() => {
+    proxy.fault = () => undefined
+  })
+
   let node: AwsWorld
+  let gone: AwsWorld
   beforeAll(async () => {
+    gone = await buildAwsWorld(moto.url, 1, { large: false })
+    await gone.aws.ec2.send(new TerminateInstancesCommand({ InstanceIds: [...gone.instances] }))
     node = await buildAwsWorld(moto.url, 1)
     await node.aws.ec2.send(
       new CreateTagsCommand({
@@ -83,7 +108,7 @@ describe.skipIf(skip)('containment aws-ec2', () => {
     return {
       adapter,
       target: target({ autoScalingGroup: group }),
-      absent: target({ instances: ['i-00000000000000000'] }),
+      absent: target({ instances: [...gone.instances] }),
       own: target({ instances: [...node.instances] }),
       secrets: [must(awsEnvironment('').AWS_SECRET_ACCESS_KEY)],
       connected: () => connected(world),
@@ -126,177 +151,287 @@ describe.skipIf(skip)('containment aws-ec2', () => {
       Object.assign(process.env, awsEnvironment(proxy.url))
     }
   })
-})
 
-describe.skipIf(skip)('isolate and release on EC2, by the command', () => {
-  const name = 'io.acme/crm'
-  let world: AwsWorld
-  let folder: string
-  beforeEach(async () => {
-    world = await buildAwsWorld(moto.url)
-    folder = workplace(registry(`autoScalingGroup: ${world.group}`))
-    proxy.calls.length = 0
-  })
-  afterEach(() => {
-    proxy.fault = () => undefined
-  })
-
-  const registry = (which: string): string => `
-servers:
-  - name: ${name}
-    version: 1.0.0
-    status: approved
-    owner: crm-team
-    package: {registryType: npm, identifier: crm, version: 1.0.0}
-    deployments:
-      - {id: prod, kind: aws-ec2, region: us-east-1, ${which}}
-`
-  const run = (...args: string[]): Promise<Ran> => mcpIr(args, { cwd: folder, env: awsEnvironment(proxy.url) })
-  const changing = (): string[] => proxy.calls.filter(({ changes }) => changes).map(({ action }) => action)
-
-  it('cuts every interface off, proves it, does nothing twice, and puts everything back', async () => {
+  /** Isolates, looks, puts back, and compares all that can be described. */
+  async function there(
+    world: AwsWorld,
+    deployment: Partial<Ec2>,
+    look: (run: ReturnType<typeof operate>, instances: readonly Instance[]) => Promise<void>,
+    over: Partial<ContainmentTarget> = {},
+  ): Promise<void> {
     const original = await world.describe()
-    const isolated = await run('isolate', name, '--yes', '--json')
-    expect([0, 6], isolated.stderr + isolated.stdout).toContain(isolated.code)
-
-    const groups = await groupsOf(world.aws, world.instances)
-    expect(groups.size).toBe(4)
-    const isolation = new Set([...groups.values()].flat())
-    expect(isolation.size).toBe(1)
-    expect(await rulesOf(world.aws, must([...isolation][0]))).toBe(0)
-    // biome-ignore lint/suspicious/noExplicitAny: a test looks into it and fails where it is not as expected
-    const now = (await world.describe()) as any
-    expect(now.instances).toHaveLength(2)
-    expect(now.scaling[0]).toMatchObject({ DesiredCapacity: 0, MinSize: 0, Instances: [] })
-    expect(now.health).toEqual([])
-    expect(now.profiles).toEqual([])
-    for (const instance of now.instances) {
-      expect(instance.Tags.map(({ Key }: { Key: string }) => Key)).toContain('mcp-ir:case')
-      expect(instance.MetadataOptions.HttpEndpoint).toBe('disabled')
-      for (const { Ebs } of instance.BlockDeviceMappings) expect(Ebs.DeleteOnTermination).toBe(false)
-    }
-    for (const one of now.attributes) expect(one).toMatchObject({ termination: true, shutdown: 'stop' })
-    const volumes = now.instances.flatMap((one: { BlockDeviceMappings: { Ebs: { VolumeId: string } }[] }) =>
-      one.BlockDeviceMappings.map(({ Ebs }) => Ebs.VolumeId),
+    const run = operate({ adapter, target: { ...target({ autoScalingGroup: world.group, ...deployment }), ...over } })
+    const changes = await run.plan()
+    await run.apply(changes)
+    const verdict = await run.verify()
+    expect(verdict.observed.filter(({ holds }) => !holds)).toEqual([])
+    expect(await connected(world)).toBe(false)
+    const { Reservations } = await world.aws.ec2.send(
+      new DescribeInstancesCommand({ InstanceIds: [...world.instances] }),
     )
-    expect(volumes).toHaveLength(4)
-    expect(await snapshotsOf(world.aws, 'mcp-ir:change')).toEqual(expect.arrayContaining(volumes))
-    const observed = isolated.json.result.verdict.operations[0].observed
-    expect(observed.filter(({ holds }: { holds: boolean }) => !holds)).toEqual([])
-    for (const eni of groups.keys()) expect(JSON.stringify(observed)).toContain(eni)
+    await look(
+      run,
+      (Reservations ?? []).flatMap(({ Instances }) => Instances ?? []),
+    )
+    expect(await run.plan()).toEqual([])
+    expect((await run.undo(changes)).observed.filter(({ holds }) => !holds)).toEqual([])
+    expect(await world.describe()).toEqual(original)
+  }
 
-    const asked = [...proxy.calls]
+  /** In no group. */
+  async function standalone({ aws, subnet }: AwsWorld, over: Partial<RunInstancesCommandInput> = {}): Promise<string> {
+    const { Instances } = await aws.ec2.send(
+      new RunInstancesCommand({ MinCount: 1, MaxCount: 1, ImageId: 'ami-12c6146b', SubnetId: subnet, ...over }),
+    )
+    return must(Instances?.[0]?.InstanceId)
+  }
+
+  const small = (size = 1): Promise<AwsWorld> => buildAwsWorld(moto.url, size, { large: false })
+
+  it('takes an Elastic IP off where that is asked for, and gives it back', async () => {
+    const world = await small()
+    const { AllocationId, PublicIp = '' } = await world.aws.ec2.send(new AllocateAddressCommand({ Domain: 'vpc' }))
+    const [eni = ''] = (await groupsOf(world.aws, world.instances)).keys()
+    await world.aws.ec2.send(new AssociateAddressCommand({ AllocationId, NetworkInterfaceId: eni }))
+    await there(world, { elasticIp: 'disassociate', cut: 'auto' }, async (run) => {
+      const { Addresses } = await world.aws.ec2.send(new DescribeAddressesCommand({ PublicIps: [PublicIp] }))
+      expect(Addresses?.map(({ AssociationId }) => AssociationId)).toEqual([undefined])
+      const verdict = await run.verify()
+      expect(verdict.observed.map(({ claim }) => claim)).toContain(`${PublicIp} no longer leads to ${eni}`)
+      // An interface that the internet can reach never passes through an open group.
+      expect(run.receipts.size).toBeGreaterThan(5)
+      expect(
+        [...run.receipts.values()].some(({ output }) => JSON.stringify(output ?? null).includes('"hopped":true')),
+      ).toBe(false)
+    })
+  })
+
+  it('cuts the whole subnet off where that is asked for, and names everybody else in it', async () => {
+    const world = await small(2)
+    const [ours = '', other = ''] = world.instances
+    const lambda = await world.aws.ec2.send(
+      new CreateNetworkInterfaceCommand({ SubnetId: world.subnet, Description: 'AWS Lambda VPC ENI' }),
+    )
+    const original = await world.describe()
+    const run = operate({ adapter, target: target({ instances: [ours], cut: 'nacl', allow: ['10.9.8.7/32'] }) })
+    const changes = await run.plan()
+    const breaks = changes.flatMap((change) => (change.action === 'cut-subnet' ? change.breaks : []))
+    expect(breaks.join('\n')).toContain(other)
+    expect(breaks.join('\n')).toContain(must(lambda.NetworkInterface?.NetworkInterfaceId))
+    expect(breaks.join('\n')).not.toContain(ours)
+    await run.apply(changes)
+    const { NetworkAcls } = await world.aws.ec2.send(
+      new DescribeNetworkAclsCommand({ Filters: [{ Name: 'association.subnet-id', Values: [world.subnet] }] }),
+    )
+    const allowed = NetworkAcls?.[0]?.Entries?.filter(({ RuleAction }) => RuleAction === 'allow')
+    expect(allowed?.map(({ CidrBlock, Egress }) => `${CidrBlock} ${Egress}`).sort()).toEqual([
+      '10.9.8.7/32 false',
+      '10.9.8.7/32 true',
+    ])
+    expect((await run.verify()).observed.filter(({ holds }) => !holds)).toEqual([])
+    expect(await run.plan()).toEqual([])
+    expect((await run.undo(changes)).state).toBe('verified')
+    expect(await world.describe()).toEqual(original)
+  })
+
+  it('cuts a Kubernetes worker node off only when that is said, and says so', async () => {
+    const forced = { ...target({ instances: [...node.instances] }), forceNode: true }
+    const run = operate({ adapter, target: forced })
+    const problems = await run.check()
+    expect(problems.filter(({ kind }) => kind !== 'warning')).toEqual([])
+    expect(problems.map(({ message }) => message).join()).toContain('all pods on it')
+    const changes = await run.plan()
+    await run.apply(changes)
+    expect(await connected(node)).toBe(false)
+    expect((await run.undo(changes)).state).toBe('verified')
+  })
+
+  // moto has no sessions: the answers are AWS's documented ones.
+  it('ends the SSM sessions on its instances and nobody else’s', async () => {
+    const world = await small()
+    const [ours = ''] = world.instances
+    const live = new Map([
+      ['mallory-0a1b', ours],
+      ['alice-0c2d', 'i-0aaaaaaaaaaaaaaaa'],
+    ])
+    proxy.fault = ({ service, action, body }) => {
+      if (service !== 'ssm') return undefined
+      if (action === 'TerminateSession') {
+        const { SessionId } = JSON.parse(body) as { SessionId: string }
+        live.delete(SessionId)
+        return { json: { SessionId } }
+      }
+      const Sessions = [...live].map(([SessionId, Target]) => ({ SessionId, Target, Status: 'Connected', Owner: 'm' }))
+      return { json: { Sessions } }
+    }
+    const run = operate({ adapter, target: target({ autoScalingGroup: world.group }) })
+    const changes = await run.plan()
+    await run.apply(changes)
+    expect([...live.keys()]).toEqual(['alice-0c2d'])
+    expect((await run.verify()).observed).toContainEqual({
+      claim: `nobody has an SSM session on ${ours}`,
+      seen: 'so',
+      holds: true,
+    })
+  })
+
+  it('puts an instance back into standby', async () => {
+    const world = await small(2)
+    const [standby = ''] = world.instances
+    await world.aws.scaling.send(new UpdateAutoScalingGroupCommand({ AutoScalingGroupName: world.group, MinSize: 1 }))
+    await world.aws.scaling.send(
+      new EnterStandbyCommand({
+        AutoScalingGroupName: world.group,
+        InstanceIds: [standby],
+        ShouldDecrementDesiredCapacity: true,
+      }),
+    )
+    await there(world, {}, async () => {})
+  })
+
+  it('takes more than 20 instances out of their group, at most 20 at once, and no new one starts', async () => {
+    const world = await small(21)
+    const incident = new AwsIncident({ group: world.group })
     proxy.calls.length = 0
-    const again = await run('isolate', name, '--yes', '--json')
-    // Flows that were open before may still live: that is told every time.
-    expect([again.json.status, changing()], again.stdout).toEqual(['residual', []])
-
-    const released = await run('release', name, '--yes', '--json')
-    expect(released.code, released.stderr + released.stdout).toBe(0)
-    expect(await world.describe()).toEqual(original)
-    asked.push(...proxy.calls)
-    const called = new Set(asked.map(({ service, action }) => `${service}:${action}`))
-    expect([...called].filter((permission) => !awsEc2.permissions.includes(permission))).toEqual([])
+    const report = await incident.run(isolate)
+    expect([report.state, report.open]).toEqual([expect.stringMatching(/^(done|residual)$/), []])
+    expect(await connected(world)).toBe(false)
+    const left = proxy.calls.filter(({ action }) => action === 'DetachInstances')
+    const ids = left.map(({ params }) =>
+      [...params].filter(([key]) => key.startsWith('InstanceIds.')).map(([, id]) => id),
+    )
+    expect(ids.flat().sort()).toEqual(world.instances)
+    expect(Math.max(...ids.map((some) => some.length))).toBeLessThanOrEqual(20)
+    expect(left.length).toBeLessThan(21)
+    const { Reservations } = await world.aws.ec2.send(
+      new DescribeInstancesCommand({ Filters: [{ Name: 'vpc-id', Values: [world.vpc] }] }),
+    )
+    expect((Reservations ?? []).flatMap(({ Instances }) => Instances ?? [])).toHaveLength(21)
   })
 
-  it('makes no changing call in a dry run, and its hash is the one that --expect takes', async () => {
-    const original = await world.describe()
-    const dry = await run('isolate', name, '--dry-run', '--json')
-    expect(dry.code, dry.stderr).toBe(0)
-    expect(proxy.calls.length).toBeGreaterThan(10)
-    expect(changing()).toEqual([])
-    expect(await world.describe()).toEqual(original)
-    const { hash } = dry.json.result.plan
-    const [eni, groups] = must([...(await groupsOf(world.aws, world.instances))].find(([, list]) => list.length > 1))
-    const set = (Groups: string[]) =>
-      world.aws.ec2.send(new ModifyNetworkInterfaceAttributeCommand({ NetworkInterfaceId: eni, Groups }))
-    await set(groups.slice(0, 1))
-    expect((await run('isolate', name, '--yes', '--expect', hash)).code).toBe(4)
-    expect(changing()).toEqual([])
-    await set(groups)
-    expect([0, 6]).toContain((await run('isolate', name, '--yes', '--expect', hash)).code)
+  it('works in several regions and accounts in one go', async () => {
+    const role = 'arn:aws:iam::111111111111:role/responder'
+    const { Credentials } = await awsBystander(moto.url).sts.send(
+      new AssumeRoleCommand({ RoleArn: role, RoleSessionName: 'bystander' }),
+    )
+    const credentials = {
+      accessKeyId: must(Credentials?.AccessKeyId),
+      secretAccessKey: must(Credentials?.SecretAccessKey),
+      sessionToken: must(Credentials?.SessionToken),
+    }
+    const worlds = [
+      await small(),
+      await buildAwsWorld(moto.url, 1, { large: false, region: 'eu-west-1' }),
+      await buildAwsWorld(moto.url, 1, { large: false, region: 'eu-central-1', credentials }),
+    ]
+    const [home, abroad, foreign] = worlds.map(({ group }) => ({ group }))
+    const incident = new AwsIncident(
+      must(home),
+      { ...must(abroad), region: 'eu-west-1' },
+      { ...must(foreign), region: 'eu-central-1', role },
+    )
+    const originals = await Promise.all(worlds.map((world) => world.describe()))
+    expect((await incident.run(isolate)).open).toEqual([])
+    for (const world of worlds) expect(await connected(world)).toBe(false)
+    expect((await incident.run(release)).open).toEqual([])
+    expect(await Promise.all(worlds.map((world) => world.describe()))).toEqual(originals)
   })
 
-  it('cuts although tags and snapshots are denied, and says what somebody with the right runs', async () => {
+  it('knows a stopped instance: no flow of it can live on, and nothing passes through an open group', async () => {
+    const world = await small()
+    const id = await standalone(world)
+    await world.aws.ec2.send(new StopInstancesCommand({ InstanceIds: [id] }))
+    const run = operate({ adapter, target: target({ instances: [id], cut: 'auto' }) })
+    const changes = await run.plan()
+    await run.apply(changes)
+    const verdict = await run.verify()
+    expect(await connected({ ...world, instances: [id] })).toBe(false)
+    expect(verdict.observed.filter(({ holds }) => !holds)).toEqual([])
+    expect(verdict.residue.filter((one) => one.includes('flows'))).toEqual([])
+    expect(JSON.stringify([...run.receipts.values()])).not.toContain('"hopped":true')
+    expect((await run.undo(changes)).state).toBe('verified')
+  })
+
+  it('does not try to protect a Spot instance, which AWS refuses', async () => {
+    const world = await small()
+    const id = await standalone(world, { InstanceMarketOptions: { MarketType: 'spot' } })
+    const run = operate({ adapter, target: target({ instances: [id] }) })
+    const changes = await run.plan()
+    expect(changes.map(({ action }) => action)).not.toContain('protect-termination')
+    await run.apply(changes)
+    expect((await run.verify()).observed.filter(({ holds }) => !holds)).toEqual([])
+  })
+
+  it('leaves an interface that somebody isolated before closed on its way', async () => {
+    const world = await small()
+    const { GroupId } = await world.aws.ec2.send(
+      new CreateSecurityGroupCommand({ GroupName: 'theirs', Description: 'no rules', VpcId: world.vpc }),
+    )
+    const { SecurityGroupRules } = await world.aws.ec2.send(
+      new DescribeSecurityGroupRulesCommand({ Filters: [{ Name: 'group-id', Values: [must(GroupId)] }] }),
+    )
+    for (const { SecurityGroupRuleId } of SecurityGroupRules ?? []) {
+      await world.aws.ec2.send(
+        new RevokeSecurityGroupEgressCommand({ GroupId, SecurityGroupRuleIds: [must(SecurityGroupRuleId)] }),
+      )
+    }
+    const [eni = ''] = (await groupsOf(world.aws, world.instances)).keys()
+    await world.aws.ec2.send(
+      new ModifyNetworkInterfaceAttributeCommand({ NetworkInterfaceId: eni, Groups: [must(GroupId)] }),
+    )
+    await there(world, { cut: 'auto' }, async (run) => {
+      expect(JSON.stringify([...run.receipts.values()])).not.toContain('"hopped":true')
+    })
+  })
+
+  it('says what is not there, instead of calling it isolated', async () => {
+    const world = await small()
+    const [id = ''] = world.instances
+    const check = (deployment: Partial<Ec2>) => operate({ adapter, target: target(deployment) }).check()
+    expect(await check({ instances: ['i-0aaaaaaaaaaaaaaaa'] })).toEqual([
+      expect.objectContaining({ kind: 'input', message: expect.stringContaining('us-east-1') }),
+    ])
+    expect(await check({ instances: [id], region: 'eu-west-1' })).toEqual([
+      expect.objectContaining({ kind: 'input', message: expect.stringContaining('eu-west-1') }),
+    ])
+    expect(await check({ tags: { app: 'nobody' } })).toEqual([expect.objectContaining({ kind: 'input' })])
+    // Of several, those that are there are cut off, and the verdict names the others.
+    const some = operate({ adapter, target: target({ instances: [id, 'i-0aaaaaaaaaaaaaaaa'] }) })
+    expect((await some.check()).filter(({ kind }) => kind !== 'warning')).toEqual([])
+    await some.apply(await some.plan())
+    expect(await connected(world)).toBe(false)
+    const verdict = await some.verify()
+    expect([verdict.state, verdict.residue.join()]).toEqual([
+      'residual',
+      expect.stringContaining('i-0aaaaaaaaaaaaaaaa'),
+    ])
+  })
+
+  it('says which limit stands in the way, and what to run', async () => {
+    const world = await small()
     proxy.fault = ({ action, params }) =>
-      action === 'CreateSnapshots' || (action === 'CreateTags' && params.get('DryRun') !== 'true')
-        ? { deny: 'UnauthorizedOperation' }
+      action === 'CreateSecurityGroup' && params.get('DryRun') !== 'true'
+        ? { deny: 'SecurityGroupLimitExceeded' }
         : undefined
-    const isolated = await run('isolate', name, '--yes', '--json')
-    expect(isolated.code, isolated.stderr).toBe(3)
+    const report = await new AwsIncident({ group: world.group }).run(isolate)
+    expect(report.state).toBe('failed')
+    expect(report.open.join('\n')).toContain('SecurityGroupLimitExceeded')
+    expect(report.open.join('\n')).toContain('aws ec2 create-security-group ')
+  })
+
+  it('cuts although a target group may not be looked at, and says so', async () => {
+    const world = await small()
+    proxy.fault = ({ action }) => (action === 'DescribeTargetHealth' ? { deny: 'AccessDenied' } : undefined)
+    const report = await new AwsIncident({ group: world.group }).run(isolate)
     expect(await connected(world)).toBe(false)
-    for (const instance of world.instances) {
-      expect(isolated.stdout).toContain(`aws ec2 create-tags --resources ${instance} `)
-      expect(isolated.stdout).toContain(`aws ec2 create-snapshots --instance-specification InstanceId=${instance} `)
-    }
+    expect(report.residue.join('\n')).toContain(world.targetGroup)
   })
 
-  it('goes on with the others when one instance cannot be cut, and finishes it later', async () => {
-    world = await buildAwsWorld(moto.url, 3)
-    folder = workplace(registry(`autoScalingGroup: ${world.group}`))
-    const bad = must(world.instances[2])
-    const [eni = ''] = [...(await groupsOf(world.aws, [bad])).keys()]
-    proxy.fault = ({ action, params }) =>
-      action === 'ModifyNetworkInterfaceAttribute' && params.get('NetworkInterfaceId') === eni
-        ? params.get('DryRun') === 'true'
-          ? undefined
-          : { deny: 'OperationNotPermitted' }
-        : undefined
-    const isolated = await run('isolate', name, '--yes', '--json')
-    expect(isolated.code, isolated.stderr).toBe(3)
-    expect(isolated.stdout).toContain(eni)
-    expect(await connected({ ...world, instances: world.instances.slice(0, 2) })).toBe(false)
-    expect(await connected({ ...world, instances: [bad] })).toBe(true)
-    proxy.fault = () => undefined
-    expect([0, 6]).toContain((await run('isolate', name, '--yes', '--json')).code)
-    expect(await connected(world)).toBe(false)
+  it('takes the profile away where none can be made that denies everything', async () => {
+    const world = await small()
+    proxy.fault = ({ service }) => (service === 'iam' ? { deny: 'AccessDenied' } : undefined)
+    await there(world, {}, async (_, [instance]) => {
+      expect(instance?.IamInstanceProfile).toBeUndefined()
+    })
   })
-
-  it('says so when somebody changed the groups before the release', async () => {
-    await run('isolate', name, '--yes', '--json')
-    const [eni] = must([...(await groupsOf(world.aws, world.instances))][0])
-    const foreign = await buildAwsWorld(moto.url, 1)
-    const Groups = must([...(await groupsOf(world.aws, foreign.instances)).values()][0])
-    await world.aws.ec2.send(new ModifyNetworkInterfaceAttributeCommand({ NetworkInterfaceId: eni, Groups }))
-    const released = await run('release', name, '--yes', '--json')
-    expect(released.code).toBe(4)
-    expect(released.stdout).toContain(eni)
-    expect(released.stdout).toContain(must(Groups[0]))
-  })
-
-  it('is isolated by --target, and a terminated instance is left out', async () => {
-    const [first, second] = [must(world.instances[0]), must(world.instances[1])]
-    const isolated = await run('isolate', '--target', `aws-ec2:${first}`, '--region', 'us-east-1', '--yes', '--json')
-    expect([0, 6], isolated.stderr + isolated.stdout).toContain(isolated.code)
-    expect(await connected({ ...world, instances: [first] })).toBe(false)
-    expect(await connected({ ...world, instances: [second] })).toBe(true)
-    await world.aws.ec2.send(new TerminateInstancesCommand({ InstanceIds: [second] }))
-    const { Reservations } = await world.aws.ec2.send(new DescribeInstancesCommand({ InstanceIds: [second] }))
-    expect(Reservations?.[0]?.Instances?.[0]?.State?.Name).toBe('terminated')
-    const gone = await run('isolate', '--target', `aws-ec2:${second}`, '--region', 'us-east-1', '--yes')
-    expect([gone.code, gone.stderr]).toEqual([2, expect.stringContaining('no living instance')])
-  })
-
-  it('ends in the same state when calls are throttled, fail, or lose their answers', async () => {
-    world = await buildAwsWorld(moto.url, 1)
-    folder = workplace(registry(`autoScalingGroup: ${world.group}`))
-    let dice = 7
-    const roll = (): number => {
-      dice = (dice * 48271) % 2147483647
-      return dice / 2147483647
-    }
-    proxy.fault = () => {
-      const one = roll()
-      return one < 0.3 ? 'throttle' : one < 0.4 ? 'error' : one < 0.45 ? 'lost' : undefined
-    }
-    const original = await world.describe()
-    const isolated = await run('isolate', name, '--yes', '--json')
-    expect([0, 6], isolated.stderr + isolated.stdout).toContain(isolated.code)
-    expect(await connected(world)).toBe(false)
-    const snapshots = await snapshotsOf(world.aws, 'mcp-ir:change')
-    expect(new Set(snapshots).size).toBe(snapshots.length)
-    const released = await run('release', name, '--yes', '--json')
-    expect(released.code, released.stderr + released.stdout).toBe(0)
-    expect(await world.describe()).toEqual(original)
-  }, 400_000)
 })

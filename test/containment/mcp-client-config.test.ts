@@ -1,15 +1,16 @@
 import { createHash } from 'node:crypto'
 import { existsSync, linkSync, readdirSync, readFileSync, statSync } from 'node:fs'
-import { chmod, chown, mkdir, mkdtemp, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { keptFiles } from '../../src/clients/file.ts'
-import { knownFiles, knownFilesIn } from '../../src/clients/known-files.ts'
+import { knownFilesIn } from '../../src/clients/known-files.ts'
 import { mcpClientConfig } from '../../src/containment/mcp-client-config.ts'
 import type { ClientTarget, Containment, ContainmentTarget } from '../../src/containment/port.ts'
 import type { Deployment } from '../../src/registry/port.ts'
+import { bytesOf, canary, crm, published } from '../clients/published.ts'
 import { type ContainmentWorld, containmentContract, operate } from '../contracts/containment.ts'
 
 const secret = 'canary-91bd20-do-not-tell'
@@ -17,12 +18,10 @@ const adapter = mcpClientConfig as unknown as Containment
 
 const target = (file: string, more: Partial<ClientTarget> = {}): ContainmentTarget =>
   ({
-    server: 'io.acme/crm',
+    ...crm,
     owner: 'crm-team',
     file,
-    aliases: ['crm-mcp'],
-    package: { registryType: 'npm', identifier: '@acme/crm-mcp', version: '1.0.0' },
-    deployments: [{ id: 'prod', kind: 'aws-ec2', url: 'https://crm.acme.example/mcp' }] as unknown as Deployment[],
+    deployments: [{ id: 'prod', kind: 'aws-ec2', url: crm.url }] as unknown as Deployment[],
     others: [],
     ...more,
   }) as unknown as ContainmentTarget
@@ -47,7 +46,8 @@ interface Home extends ContainmentWorld {
   readonly privateFolder: string
 }
 
-async function home(content: string | Uint8Array = config, name = '.cursor/mcp.json'): Promise<Home> {
+/** @param entry what stands in the file only while the server does */
+async function home(content = config, name = '.cursor/mcp.json', entry = /"crm"|"remote"/): Promise<Home> {
   const folder = await mkdtemp(join(tmpdir(), 'mcp-ir-clients-'))
   const file = join(folder, name)
   const privateFolder = join(folder, 'case', 'private')
@@ -62,13 +62,13 @@ async function home(content: string | Uint8Array = config, name = '.cursor/mcp.j
     folder,
     file,
     privateFolder,
-    secrets: [secret],
-    connected: async () => /"crm"|"remote"/.test(await readFile(file, 'utf8')),
+    secrets: [secret, canary],
+    connected: async () => entry.test(await readFile(file, 'utf8')),
     // The bytes are kept, and the new file lies beside the old one, half written.
     half: async ([change]) => {
       await mkdir(join(privateFolder, 'clients'), { recursive: true })
       await writeFile(join(privateFolder, 'clients', sha), content)
-      await writeFile(join(dirname(file), `.mcp.json.mcp-ir-${change?.id}`), '{')
+      await writeFile(join(dirname(file), `.${basename(file)}.mcp-ir-${change?.id}`), '{')
     },
     disturb: async () => writeFile(file, content),
     stop: async () => rm(folder, { recursive: true, force: true }),
@@ -76,8 +76,47 @@ async function home(content: string | Uint8Array = config, name = '.cursor/mcp.j
 }
 
 containmentContract('mcp-client-config', () => home())
+// One of each format, with entries in several places.
+const formats = published.filter(({ path }) =>
+  /^\.(?:claude\.json|codex)|zed|goose/.test(path.replace('.config/', '.')),
+)
+for (const { client, path, marked } of formats) {
+  containmentContract(`mcp-client-config, ${client}`, () => home(bytesOf(marked).before, path, new RegExp(canary)))
+}
 
 const all = (file: string) => readFileSync(file)
+
+describe('the published form of a configuration', () => {
+  it.each(published)('of $client ($path): the entry out, the bytes back', async ({ path, marked, secrets }) => {
+    const { before, after } = bytesOf(marked)
+    const world = await home(before, path)
+    const run = operate(world)
+    expect(await run.check()).toEqual([])
+    const changes = await run.plan()
+    expect(changes).toHaveLength(1)
+    await run.apply(changes)
+    expect(all(world.file).toString()).toBe(after)
+    const verdict = await run.verify()
+    expect(verdict.observed).toMatchObject([{ holds: true }])
+    const told = (verdict.output as { secrets: { name: string }[] }).secrets.map(({ name }) => name)
+    expect(told.toSorted()).toEqual(secrets.toSorted())
+    expect((await run.undo(changes)).state).toBe('verified')
+    expect(all(world.file).toString()).toBe(before)
+    await world.stop()
+  })
+
+  it.each(published)('of $client ($path), cut short or damaged: untouched, and listed', async ({ path, marked }) => {
+    const { before } = bytesOf(marked)
+    const damaged = /ya?ml$/.test(path) ? `${before}\n}: [` : path.endsWith('toml') ? `${before}=` : before.slice(0, -4)
+    const world = await home(damaged, path)
+    const run = operate(world)
+    expect(await run.check()).toMatchObject([{ kind: 'warning', message: expect.stringMatching(/left as it is/) }])
+    expect(await run.plan()).toEqual([])
+    expect(await run.verify()).toMatchObject({ state: 'residual', residue: [expect.stringContaining(world.file)] })
+    expect(all(world.file).toString()).toBe(damaged)
+    await world.stop()
+  })
+})
 
 describe('the file of a client', () => {
   it('keeps its mode and owner, and nothing lies beside it afterwards', async () => {
@@ -124,7 +163,16 @@ describe('the file of a client', () => {
     const verdict = await run.verify()
     expect(verdict.state).toBe('residual')
     expect(verdict.residue.join('\n')).toMatch(/stdio[\s\S]*CRM_TOKEN[\s\S]*token \(URL\)/)
-    expect(verdict.output).toMatchObject({ client: 'Cursor', removed: [{ starts: 'process' }, { starts: 'nothing' }] })
+    expect(verdict.output).toMatchObject({
+      client: 'Cursor',
+      removed: [{ starts: 'process' }, { starts: 'nothing' }],
+      secrets: [
+        { entry: 'mcpServers.crm', name: 'CRM_TOKEN', where: 'environment' },
+        { entry: 'mcpServers.crm', name: '--api-key', where: 'argument' },
+        { entry: 'mcpServers.remote', name: 'Authorization', where: 'header' },
+        { entry: 'mcpServers.remote', name: 'token', where: 'URL' },
+      ],
+    })
     await world.stop()
   })
 
@@ -257,12 +305,28 @@ describe('the file of a client', () => {
     await world.stop()
   })
 
+  it('may have the same bytes as others that are changed at the same time', async () => {
+    const worlds = await Promise.all(Array.from({ length: 12 }, () => home()))
+    const privateFolder = join(worlds[0]?.folder ?? '', 'case', 'private')
+    const runs = worlds.map((world) => operate({ ...world, privateFolder }))
+    const plans = await Promise.all(runs.map((run) => run.plan()))
+    await Promise.all(runs.map((run, at) => run.apply(plans[at] ?? [])))
+    expect(await Promise.all(worlds.map((world) => world.connected()))).toEqual(worlds.map(() => false))
+    expect(readdirSync(join(privateFolder, 'clients')).filter((name) => name !== 'files')).toHaveLength(1)
+    await Promise.all(runs.map((run, at) => run.undo(plans[at] ?? [])))
+    for (const world of worlds) expect(all(world.file).toString()).toBe(config)
+    await Promise.all(worlds.map((world) => world.stop()))
+  })
+
   it('whose layout does not allow it fails aloud', async () => {
-    const world = await home('base: &all\n  crm: {cmd: a}\nextensions: *all\n', '.config/goose/config.yaml')
+    const world = await home(
+      'base: &all\n  crm: {cmd: a, envs: {KEY: x}}\nextensions: *all\n',
+      '.config/goose/config.yaml',
+    )
     const run = operate(world)
     expect((await run.check())[0]?.message).toMatch(/layout/)
     expect(await run.plan()).toEqual([])
-    expect((await run.verify()).state).toBe('failed')
+    expect(await run.verify()).toMatchObject({ state: 'failed', output: { secrets: [{ name: 'KEY' }] } })
     await world.stop()
   })
 
@@ -271,7 +335,7 @@ describe('the file of a client', () => {
       fc.asyncProperty(
         fc.constantFrom('', '\uFEFF'),
         fc.constantFrom('\n', '\r\n', ' '),
-        fc.string({ unit: 'binary', maxLength: 20 }).filter((text) => text.isWellFormed()),
+        fc.string({ unit: 'grapheme', maxLength: 20 }),
         fc.dictionary(fc.string(), fc.jsonValue(), { maxKeys: 3, noNullPrototype: true }),
         async (mark, eol, note, settings) => {
           const servers = { ...settings, crm: { command: 'x' } }
@@ -294,15 +358,37 @@ describe('the file of a client', () => {
 describe('a home folder', () => {
   it('is looked through for every file of the list, links too', async () => {
     const world = await home()
+    const more = ['.config/Code/User/profiles/b/mcp.json', '.config/Code/User/profiles/a/mcp.json']
+    const other = [
+      '.config/Code/User/profiles/a/notes.json',
+      '.continue/mcpServers/crm.txt',
+      '.continue/mcpServers/.yaml',
+    ]
+    for (const path of [...more, ...other]) {
+      await mkdir(dirname(join(world.folder, path)), { recursive: true })
+      await writeFile(join(world.folder, path), '{}')
+    }
+    await symlink('/nonexistent', join(world.folder, '.continue/mcpServers/crm.yaml'))
     await mkdir(join(world.folder, '.codex'))
     await symlink('/nonexistent', join(world.folder, '.codex/config.toml'))
-    expect(await knownFilesIn(world.folder)).toEqual(
-      knownFiles
-        .map(({ path }) => join(world.folder, path))
-        .filter((file) => file === world.file || file.endsWith('.codex/config.toml')),
+    const wanted = ['.cursor/mcp.json', '.codex/config.toml', '.continue/mcpServers/crm.yaml', ...more]
+    const found = await knownFilesIn(world.folder)
+    expect(found.toSorted()).toEqual(wanted.map((path) => join(world.folder, path)).sort())
+    expect(found.filter((file) => file.includes('profiles'))).toEqual(
+      more.toReversed().map((path) => join(world.folder, path)),
     )
     await expect(knownFilesIn(world.file)).rejects.toMatchObject({ code: 'input' })
-    await utimes(world.file, 1, 1)
+    await world.stop()
+  })
+
+  it('has each published form found', async () => {
+    const world = await home()
+    for (const { path } of published) {
+      await mkdir(dirname(join(world.folder, path)), { recursive: true })
+      await writeFile(join(world.folder, path), '{}')
+    }
+    const found = await knownFilesIn(world.folder)
+    expect(found.toSorted()).toEqual(published.map(({ path }) => join(world.folder, path)).sort())
     await world.stop()
   })
 })

@@ -6,11 +6,17 @@ import type { Outcome, StepInput } from '../../src/playbook/step.ts'
 
 const local = (id: string) => ({ id, kind: 'local-process', pid: 1 })
 const remote = (id: string) => ({ id, kind: 'aws-ec2', instances: ['i-1'], cut: 'auto', allow: [] })
-const input = (deployments: unknown[], deployment?: string, clients: string[] = []): StepInput => {
+const input = (
+  deployments: unknown[],
+  deployment?: string,
+  clients: string[] = [],
+  subjects: string[] = [],
+): StepInput => {
   const server = { name: 'io.acme/crm', owner: 'crm-team', aliases: ['crm-mcp'], deployments, clients }
   return {
     case: { server, servers: [server, { name: 'io.other/crm', aliases: [] }], folder: '/nonexistent' },
     deployment,
+    subjects,
     with: {},
   } as unknown as StepInput
 }
@@ -52,6 +58,11 @@ describe('network.isolate and network.release', () => {
     expect(new Set(found?.map(({ key }) => key)).size).toBe(3)
     expect(await release.operations?.(input([], undefined, ['/c/mcp.json']))).toMatchObject([
       { key: 'client:/c/mcp.json', intent: 'release', undoes: [] },
+    ])
+    // Also those that were agreed to before it was interrupted, as the journal has them.
+    expect(await isolate.operations?.(input([], undefined, ['/c/mcp.json'], ['/d/mcp.json']))).toMatchObject([
+      { subject: '/c/mcp.json' },
+      { subject: '/d/mcp.json', target: { file: '/d/mcp.json' } },
     ])
     // One deployment is one deployment.
     expect(await isolate.operations?.(input([local('a')], 'a', ['/c/mcp.json']))).toHaveLength(1)

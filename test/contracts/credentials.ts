@@ -169,6 +169,8 @@ export function credentialsContract<C extends Credential>(
     /** Whether its old secret can be proven dead by trying it. */
     readonly probed: boolean
     readonly rotates: boolean
+    /** Fewer calls than this in all, when every one that changes is throttled. */
+    readonly tries?: number
   },
 ): void {
   describe(`credentials contract: ${name}`, () => {
@@ -258,7 +260,8 @@ export function credentialsContract<C extends Credential>(
       world = await start()
       world.fault('revoke', 'denied', 20)
       const { verdict, journal } = await drive(world, { intent: 'revoke' })
-      expect(journal.failed.map(({ error }) => (error as IrError).code)).toEqual(['denied'])
+      expect(journal.failed.length).toBe(journal.planned?.length)
+      expect(journal.failed.every(({ error }) => (error as IrError).code === 'denied')).toBe(true)
       expect(verdict.state).toBe('failed')
       expect(verdict.output).toMatchObject({ state: 'alive' })
       expect(await world.oldWorks()).toBe(true)
@@ -270,8 +273,8 @@ export function credentialsContract<C extends Credential>(
       world = await start()
       world.fault('revoke', 'throttled', 1000)
       const { verdict, journal } = await drive(world, { intent: 'revoke' })
-      expect(journal.failed).toHaveLength(1)
-      expect(world.changingCalls()).toBeLessThan(30)
+      expect(journal.failed.length).toBe(journal.planned?.length)
+      expect(world.changingCalls()).toBeLessThan(expected.tries ?? 30)
       expect(verdict.state).toBe('failed')
     })
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Format } from '../../src/config.ts'
-import type { Invocations, Window } from '../../src/invocations/port.ts'
+import type { Invocations, TrailRecord, Window } from '../../src/invocations/port.ts'
 
 /** A source under test: puts records where the adapter reads them. */
 export interface LogFactory {
@@ -297,37 +297,56 @@ export function invocationsContract(factory: LogFactory): void {
       })
     }
 
-    it('lists the calls that a session or trace made elsewhere after it had a response of this server', async () => {
+    it('gives the records of all servers in time order, each once, with what a taint is followed by', async () => {
       const { format, write } = writers['otel, flat'] as (typeof writers)[string]
       const at = (minute: number) => new Date(Date.parse('2026-11-20T10:00:00Z') + minute * 60_000).toISOString()
-      const call = (id: string, minute: number, server: string, more: Partial<Told>): Told => ({
+      const call = (id: string, minute: number, server: string, more: Partial<Told> = {}): Told => ({
         id,
         time: at(minute),
         server,
         tool: 'x',
         ...more,
       })
-      const source = await factory.open(
-        [
-          call('before', 0, 'wiki', { session: 's1' }),
-          call('poison', 1, 'io.acme/crm', { session: 's1', trace: 't1', durationMs: 60_000 }),
-          call('meanwhile', 1.5, 'wiki', { session: 's1' }),
-          call('again', 3, 'crm-mcp', { session: 's1' }),
-          call('by-session', 4, 'wiki', { session: 's1', trace: 't1' }),
-          call('by-trace', 5, 'mail', { session: 's9', trace: 't1' }),
-          call('stranger', 6, 'mail', { session: 's2', trace: 't2' }),
-          call('nobody', 7, 'mail', {}),
-        ].map(write),
-        format,
-      )
+      const note = {
+        tool: 'get_note',
+        params: { id: 7, deep: { er: 'x' } },
+        response: { structuredContent: { id: 'n' } },
+      }
+      const records = [
+        write(call('last', 5000, 'mail')),
+        write(call('note', 4, 'wiki', { ...note, durationMs: 1500, agent: 'copilot', user: 'ann' })),
+        write(
+          call('poison', 1, 'io.acme/crm', { session: 's1', trace: 't1', durationMs: 60_000, params: { 'a/b': 'é' } }),
+        ),
+        write(
+          call('poison', 1, 'io.acme/crm', { session: 's1', trace: 't1', durationMs: 60_000, params: { 'a/b': 'é' } }),
+        ),
+        write(call('too early', -600, 'wiki')),
+        write(call('too late', 5000, 'crm-mcp')),
+        { ...write(call('list', 0, 'crm-mcp')), 'mcp.method.name': 'tools/list', 'gen_ai.tool.name': undefined },
+        { ...write(call('ping', 0, 'crm-mcp')), 'mcp.method.name': 'ping' },
+        { ...write(call('list elsewhere', 0, 'wiki')), 'mcp.method.name': 'tools/list' },
+        write(call('same instant', 1, 'a wiki', { session: 's2' })),
+      ]
+      const source = await factory.open(records, format)
       try {
-        const reviewed = await source.log.review(names, window, signal)
-        const found = await reviewed.followers(10)
-        expect(found.calls).toEqual([
-          { id: 'by-session', time: at(4), server: 'wiki', tool: 'x', by: 'session', after: 'poison' },
-          { id: 'by-trace', time: at(5), server: 'mail', tool: 'x', by: 'trace', after: 'poison' },
+        const touched = { tools: ['get_note'], paths: ['params.id', 'response.id', 'params.deep.er', 'params.not'] }
+        const reviewed = await source.log.review(names, window, signal, touched)
+        const us = (minute: number) => Date.parse(at(minute)) * 1000
+        const all = await allOf(reviewed.trail('all'))
+        expect(all.map((record) => [record.id, record.server, record.own, record.call])).toEqual([
+          ['list', 'crm-mcp', true, false],
+          ['poison', 'io.acme/crm', true, true],
+          ['same instant', 'a wiki', false, true],
+          ['note', 'wiki', false, true],
+          ['last', 'mail', false, true],
         ])
-        expect(await reviewed.followers(1)).toEqual({ total: 2, calls: found.calls.slice(0, 1) })
+        expect(all[1]).toMatchObject({ time: us(1), ends: us(2), session: 's1', trace: 't1', values: undefined })
+        expect(all[1]?.sent).toEqual({ bytes: '{"a/b":"é"}'.length + 1, parameters: [{ name: 'a/b', bytes: 2 }] })
+        expect(all[3]).toMatchObject({ time: us(4), ends: us(4) + 1_500_000, agent: 'copilot', user: 'ann' })
+        expect(all[3]?.values).toEqual(['7', 'n', 'x', null])
+        expect(all[3]?.sent).toBeUndefined()
+        expect(await allOf(reviewed.trail('own'))).toEqual(all.slice(0, 2))
         await reviewed.close()
       } finally {
         await source.close()
@@ -352,6 +371,12 @@ export function invocationsContract(factory: LogFactory): void {
       }
     })
   })
+}
+
+async function allOf(trail: AsyncIterable<readonly TrailRecord[]>): Promise<TrailRecord[]> {
+  const records: TrailRecord[] = []
+  for await (const piece of trail) records.push(...piece)
+  return records
 }
 
 /** The lines of a reviewed log's raw records. */

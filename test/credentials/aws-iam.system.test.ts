@@ -1,195 +1,58 @@
-import { mkdtempSync, readdirSync, readFileSync } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseEnv } from 'node:util'
 import { DescribeImagesCommand, DescribeInstancesCommand, EC2Client, RunInstancesCommand } from '@aws-sdk/client-ec2'
 import {
   AddRoleToInstanceProfileCommand,
-  CreateAccessKeyCommand,
   CreateInstanceProfileCommand,
+  CreateLoginProfileCommand,
   CreateRoleCommand,
   CreateServiceLinkedRoleCommand,
   CreateUserCommand,
+  CreateVirtualMFADeviceCommand,
   DeleteAccessKeyCommand,
+  EnableMFADeviceCommand,
+  GetLoginProfileCommand,
   GetRolePolicyCommand,
   IAMClient,
-  ListAccessKeysCommand,
-  ListRolePoliciesCommand,
+  ListMFADevicesCommand,
+  ListSigningCertificatesCommand,
   ListSSHPublicKeysCommand,
-  ListUserPoliciesCommand,
-  ListUsersCommand,
   PutRolePolicyCommand,
   PutUserPolicyCommand,
   UpdateAccessKeyCommand,
+  UploadSigningCertificateCommand,
   UploadSSHPublicKeyCommand,
 } from '@aws-sdk/client-iam'
-import { AssumeRoleCommand, type Credentials, GetSessionTokenCommand, STSClient } from '@aws-sdk/client-sts'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { JsonObject } from '../../src/change.ts'
 import { roleCredentials } from '../../src/credentials/aws-iam-role.ts'
 import { userCredentials } from '../../src/credentials/aws-iam-user.ts'
-import type { CredentialTarget } from '../../src/credentials/port.ts'
+import { type CredentialTarget, stage } from '../../src/credentials/port.ts'
 import type { CredentialOf } from '../../src/registry/port.ts'
-import { Crash, callFor, drive, emptyJournal, everything } from '../contracts/credentials.ts'
+import { callFor, drive, emptyJournal, everything } from '../contracts/credentials.ts'
 import { mcpIr, workplace } from '../testbed/cli.ts'
-import { type Emulator, skipWithoutEmulators, startMinistack, startMoto } from '../testbed/python.ts'
+import { type Emulator, skipWithoutEmulators, startMoto } from '../testbed/python.ts'
 import { type RecordingProxy, startRecordingProxy } from '../testbed/recording-proxy.ts'
+import { anybody, type IamWorld, type Keys, quick, root, startIamWorld, withoutPauses } from './aws-iam-world.ts'
 
-interface Keys {
-  readonly accessKeyId: string
-  readonly secretAccessKey: string
-  readonly sessionToken?: string | undefined
-}
-
-const root: Keys = { accessKeyId: 'test', secretAccessKey: 'test' }
-const settings = { secondLookMs: 0, probes: 3, pauseMs: 10 }
-const user = userCredentials(settings)
-const role = roleCredentials(settings)
-const anything = JSON.stringify({
-  Version: '2012-10-17',
-  Statement: [{ Effect: 'Allow', Action: '*', Resource: '*' }],
-})
-const anybody = JSON.stringify({
-  Version: '2012-10-17',
-  Statement: [{ Effect: 'Allow', Principal: { AWS: '*' }, Action: 'sts:AssumeRole' }],
-})
+const user = userCredentials(quick)
+const role = roleCredentials(quick)
 
 describe.skipIf(skipWithoutEmulators('aws-iam'))(
   'IAM users and roles, in an IAM that really evaluates policies',
   () => {
-    let emulator: Emulator
-    let folder: string
-    let iam: IAMClient
-    let count = 0
-    const before = { ...process.env }
-
+    let world: IamWorld
     beforeAll(async () => {
-      emulator = await startMinistack({ auth: true })
-      folder = mkdtempSync(join(tmpdir(), 'mcp-ir-iam-'))
-      become(root)
-      iam = new IAMClient(config(root))
+      world = await startIamWorld()
     })
-    afterAll(async () => {
-      await emulator.stop()
-      await rm(folder, { recursive: true, force: true })
-      process.env = before
-    })
-
-    /** Whom the adapter finds in the environment. */
-    function become({ accessKeyId, secretAccessKey, sessionToken }: Keys): void {
-      for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name]
-      Object.assign(process.env, environment({ accessKeyId, secretAccessKey, sessionToken }))
-    }
-
-    const environment = (keys: Keys): Record<string, string> => ({
-      AWS_ENDPOINT_URL: emulator.url,
-      AWS_ACCESS_KEY_ID: keys.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: keys.secretAccessKey,
-      AWS_EC2_METADATA_DISABLED: 'true',
-      AWS_CONFIG_FILE: '/nonexistent',
-      AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
-      ...(keys.sessionToken === undefined ? {} : { AWS_SESSION_TOKEN: keys.sessionToken }),
-    })
-
-    const config = (credentials: Keys) => ({
-      region: 'us-east-1',
-      endpoint: emulator.url,
-      maxAttempts: 1,
-      credentials: credentials as { accessKeyId: string; secretAccessKey: string },
-    })
-
-    /** By a call that policies govern. */
-    async function works(keys: Keys): Promise<boolean> {
-      try {
-        await new IAMClient(config(keys)).send(new ListUsersCommand({}))
-        return true
-      } catch (error) {
-        if (['AccessDenied', 'InvalidClientTokenId'].includes((error as Error).name)) return false
-        throw error
-      }
-    }
-
-    async function newKey(UserName: string): Promise<Keys> {
-      const { AccessKey } = await iam.send(new CreateAccessKeyCommand({ UserName }))
-      return { accessKeyId: AccessKey?.AccessKeyId ?? '', secretAccessKey: AccessKey?.SecretAccessKey ?? '' }
-    }
-
-    async function newUser(): Promise<{
-      name: string
-      key: Keys
-      target: CredentialTarget<CredentialOf<'aws-iam-user'>>
-    }> {
-      const name = `crm-${++count}`
-      await iam.send(new CreateUserCommand({ UserName: name, Path: '/mcp/' }))
-      await iam.send(new PutUserPolicyCommand({ UserName: name, PolicyName: 'allow', PolicyDocument: anything }))
-      const run = join(folder, name)
-      await mkdir(run, { mode: 0o700 })
-      return {
-        name,
-        key: await newKey(name),
-        target: {
-          server: 'io.acme/crm',
-          credential: { id: 'crm-user', kind: 'aws-iam-user', user: name },
-          sharedWith: [],
-          deliverTo: { kind: 'file', path: join(run, 'next.env') },
-          deployments: [],
-        },
-      }
-    }
-
-    async function session(of: Keys): Promise<Keys> {
-      const { Credentials } = await new STSClient(config(of)).send(new GetSessionTokenCommand({}))
-      return keysOf(Credentials)
-    }
-
-    const keysOf = (found: Partial<Credentials> = {}): Keys => ({
-      accessKeyId: found.AccessKeyId ?? '',
-      secretAccessKey: found.SecretAccessKey ?? '',
-      sessionToken: found.SessionToken,
-    })
-
-    async function newRole(sharedWith: readonly string[] = []) {
-      const name = `crm-role-${++count}`
-      const { Role } = await iam.send(
-        new CreateRoleCommand({ RoleName: name, Path: '/mcp/', AssumeRolePolicyDocument: anybody }),
-      )
-      await iam.send(new PutRolePolicyCommand({ RoleName: name, PolicyName: 'allow', PolicyDocument: anything }))
-      const target: CredentialTarget<CredentialOf<'aws-iam-role'>> = {
-        server: 'io.acme/crm',
-        credential: { id: 'crm-role', kind: 'aws-iam-role', role: name },
-        sharedWith,
-      }
-      return { name, arn: Role?.Arn ?? '', target, session: await assume(Role?.Arn ?? '') }
-    }
-
-    async function assume(RoleArn: string): Promise<Keys> {
-      const sts = new STSClient(config(root))
-      return keysOf((await sts.send(new AssumeRoleCommand({ RoleArn, RoleSessionName: 'crm' }))).Credentials)
-    }
-
-    const keysListed = async (UserName: string) =>
-      (await iam.send(new ListAccessKeysCommand({ UserName }))).AccessKeyMetadata ?? []
-    const active = async (UserName: string) =>
-      (await keysListed(UserName)).filter(({ Status }) => Status === 'Active').map(({ AccessKeyId }) => AccessKeyId)
-    const policies = async (UserName: string) =>
-      (await iam.send(new ListUserPoliciesCommand({ UserName }))).PolicyNames ?? []
-    const rolePolicies = async (RoleName: string) =>
-      (await iam.send(new ListRolePoliciesCommand({ RoleName }))).PolicyNames ?? []
-
-    function delivered(target: { deliverTo?: unknown }): Keys {
-      const env = parseEnv(readFileSync((target.deliverTo as { path: string }).path, 'utf8'))
-      return {
-        accessKeyId: env.CRM_USER_ACCESS_KEY_ID ?? '',
-        secretAccessKey: env.CRM_USER_SECRET_ACCESS_KEY ?? '',
-      }
-    }
+    afterAll(() => world.stop())
 
     describe('a user', () => {
       it('worked with its key and a session, is refused with both after, and nothing is left to do', async () => {
-        const { target, key, name } = await newUser()
-        const stolen = await session(key)
-        expect([await works(key), await works(stolen)]).toEqual([true, true])
+        const { target, key, name } = await world.newUser()
+        const stolen = await world.session(key)
+        expect([await world.works(key), await world.works(stolen)]).toEqual([true, true])
 
         const { verdict, state, journal } = await drive({ adapter: user, target }, { intent: 'revoke' })
         expect(journal.failed).toEqual([])
@@ -197,7 +60,7 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
           ['deny-user', 'reversible'],
           ['stop-key', 'reversible'],
         ])
-        expect([await works(key), await works(stolen)]).toEqual([false, false])
+        expect([await world.works(key), await world.works(stolen)]).toEqual([false, false])
         expect(verdict).toMatchObject({ state: 'verified', residue: [] })
         expect(state).toMatchObject({ id: 'crm-user', kind: 'aws-iam-user', state: 'dead', sharedWith: [] })
         expect(state.proof).toBe('issuer says so (inactive, denied)')
@@ -205,42 +68,54 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
         const again = await drive({ adapter: user, target }, { intent: 'revoke' })
         expect(again.journal.planned).toEqual([])
         expect([again.verdict.state, again.state.state]).toEqual(['verified', 'dead'])
-        expect(await policies(name)).toHaveLength(2)
+        expect(await world.policies(name)).toHaveLength(2)
+      })
+
+      it('with two keys in use loses both, and every session of either', async () => {
+        const { target, key, name } = await world.newUser()
+        const both = [key, await world.newKey(name)]
+        const all = [...both, ...(await Promise.all(both.map((one) => world.session(one))))]
+        const work = () => Promise.all(all.map((one) => world.works(one)))
+        expect(await work()).toEqual([true, true, true, true])
+        const { verdict, journal } = await drive({ adapter: user, target }, { intent: 'revoke' })
+        expect(journal.planned?.map(({ action }) => action)).toEqual(['deny-user', 'stop-key', 'stop-key'])
+        expect(verdict.state).toBe('verified')
+        expect(await work()).toEqual([false, false, false, false])
       })
 
       it('is not called dead before, nor when only one of both holds', async () => {
-        const { target, key, name } = await newUser()
+        const { target, key, name } = await world.newUser()
         const look = () => user.verify(callFor(target, 'revoke'))
         expect(await look()).toMatchObject({ state: 'failed', output: { state: 'alive' } })
         const change = { UserName: name, AccessKeyId: key.accessKeyId }
-        await iam.send(new UpdateAccessKeyCommand({ ...change, Status: 'Inactive' }))
+        await world.iam.send(new UpdateAccessKeyCommand({ ...change, Status: 'Inactive' }))
         expect(await look()).toMatchObject({ state: 'failed', output: { state: 'alive' } })
         await drive({ adapter: user, target }, { intent: 'revoke' })
         expect(await look()).toMatchObject({ state: 'verified', output: { state: 'dead' } })
-        await iam.send(new UpdateAccessKeyCommand({ ...change, Status: 'Active' }))
+        await world.iam.send(new UpdateAccessKeyCommand({ ...change, Status: 'Active' }))
         expect(await look()).toMatchObject({ state: 'failed', output: { state: 'alive' } })
       })
 
       it('changes nothing by checking and planning, plans the same again, and names those who break', async () => {
-        const { target, key, name } = await newUser()
+        const { target, key, name } = await world.newUser()
         const call = callFor({ ...target, sharedWith: ['io.acme/billing'] }, 'revoke')
         expect(await user.check(call)).toEqual([])
         const plan = await user.plan(call)
         expect(plan).toEqual(await user.plan(call))
         expect(plan.every(({ breaks }) => breaks.includes('io.acme/billing'))).toBe(true)
         expect(plan.map(({ facts }) => facts?.['last used'])).toContain('never')
-        expect(await works(key)).toBe(true)
-        expect(await policies(name)).toEqual(['allow'])
+        expect(await world.works(key)).toBe(true)
+        expect(await world.policies(name)).toEqual(['allow'])
       })
 
       it('a key made by an attacker in the meantime is found by the second look, and stopped by the next run', async () => {
-        const { target, name } = await newUser()
+        const { target, name } = await world.newUser()
         const journal = emptyJournal()
         let made: Keys | undefined
         const watched = {
           ...user,
           verify: async (call: Parameters<typeof user.verify>[0]) => {
-            made ??= await newKey(name)
+            made ??= await world.newKey(name)
             return await user.verify(call)
           },
         }
@@ -257,13 +132,13 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
         const next = await drive({ adapter: user, target }, { intent: 'revoke' })
         expect(next.journal.planned?.map(({ action }) => action)).toEqual(['deny-user', 'stop-key'])
         expect(next.verdict.state).toBe('verified')
-        expect(await active(name)).toEqual([])
+        expect(await world.active(name)).toEqual([])
       })
 
       it('who may not deny stops the keys all the same, and it is not called dead', async () => {
-        const { target, key, name } = await newUser()
-        const responder = await newUser()
-        await iam.send(
+        const { target, key, name } = await world.newUser()
+        const responder = await world.newUser()
+        await world.iam.send(
           new PutUserPolicyCommand({
             UserName: responder.name,
             PolicyName: 'no-policies',
@@ -273,7 +148,7 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
             }),
           }),
         )
-        become(responder.key)
+        world.become(responder.key)
         try {
           const { journal, verdict, state } = await drive({ adapter: user, target }, { intent: 'revoke' })
           expect(journal.failed.map(({ change, error }) => [change.action, (error as { code?: string }).code])).toEqual(
@@ -281,17 +156,17 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
           )
           expect(journal.failed[0]?.change.command).toContain(`aws iam put-user-policy --user-name ${name}`)
           expect([verdict.state, state.state]).toEqual(['failed', 'alive'])
-          expect(await works(key)).toBe(false)
+          expect(await world.works(key)).toBe(false)
         } finally {
-          become(root)
+          world.become(root)
         }
       })
 
       it('the responder’s own user is refused, with its key and with a session of it; an unknown one is told', async () => {
-        const own = await newUser()
-        for (const keys of [own.key, await session(own.key)]) {
-          become(keys)
-          const problems = await user.check(callFor(own.target, 'revoke')).finally(() => become(root))
+        const own = await world.newUser()
+        for (const keys of [own.key, await world.session(own.key)]) {
+          world.become(keys)
+          const problems = await user.check(callFor(own.target, 'revoke')).finally(() => world.become(root))
           expect(problems).toMatchObject([{ kind: 'refused', message: expect.stringContaining(own.name) }])
         }
         const missing = { ...own.target, credential: { ...own.target.credential, user: 'nobody' } }
@@ -304,17 +179,21 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
       })
 
       it('gets a new key, delivered and working, while old key and old sessions stay refused', async () => {
-        const { target, key, name } = await newUser()
-        const stolen = await session(key)
+        const { target, key, name } = await world.newUser()
+        const stolen = await world.session(key)
         await drive({ adapter: user, target }, { intent: 'revoke' })
         expect(await user.check(callFor(target, 'rotate'))).toEqual([])
         const { verdict, state, journal } = await drive({ adapter: user, target }, { intent: 'rotate' })
         expect(journal.failed).toEqual([])
         expect(verdict).toMatchObject({ state: 'verified', residue: [] })
         expect(state).toMatchObject({ state: 'dead', delivered: { kind: 'file' } })
-        const fresh = delivered(target)
-        expect([await works(fresh), await works(key), await works(stolen)]).toEqual([true, false, false])
-        expect(await active(name)).toEqual([fresh.accessKeyId])
+        const fresh = world.delivered(target)
+        expect([await world.works(fresh), await world.works(key), await world.works(stolen)]).toEqual([
+          true,
+          false,
+          false,
+        ])
+        expect(await world.active(name)).toEqual([fresh.accessKeyId])
         expect(everything(journal, verdict)).not.toContain(fresh.secretAccessKey)
 
         // Neither another rotation nor another revocation in this case touches the delivered one.
@@ -323,21 +202,21 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
           expect(again.journal.planned).toEqual([])
           expect(again.verdict.state).toBe('verified')
         }
-        expect(await works(fresh)).toBe(true)
+        expect(await world.works(fresh)).toBe(true)
       })
 
       it('is not called rotated while the old key works, and says how to revoke', async () => {
-        const { target, key } = await newUser()
+        const { target, key } = await world.newUser()
         const { verdict, state } = await drive({ adapter: user, target }, { intent: 'rotate' })
-        expect([await works(delivered(target)), await works(key)]).toEqual([true, true])
+        expect([await world.works(world.delivered(target)), await world.works(key)]).toEqual([true, true])
         expect([verdict.state, state.state]).toEqual(['failed', 'alive'])
         expect(state.proof).toContain('mcp-ir revoke')
       })
 
       it('with two keys: the one that was inactive before goes; of two that were active nothing is guessed', async () => {
-        const { target, name, key } = await newUser()
-        const idle = await newKey(name)
-        await iam.send(
+        const { target, name, key } = await world.newUser()
+        const idle = await world.newKey(name)
+        await world.iam.send(
           new UpdateAccessKeyCommand({ UserName: name, AccessKeyId: idle.accessKeyId, Status: 'Inactive' }),
         )
         await drive({ adapter: user, target }, { intent: 'revoke' })
@@ -349,12 +228,12 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
         ])
         expect(journal.planned?.[0]).toMatchObject({ target: expect.stringContaining(idle.accessKeyId) })
         expect(verdict.state).toBe('verified')
-        expect((await keysListed(name)).map(({ AccessKeyId }) => AccessKeyId).sort()).toEqual(
-          [key.accessKeyId, delivered(target).accessKeyId].sort(),
+        expect((await world.keysListed(name)).map(({ AccessKeyId }) => AccessKeyId).sort()).toEqual(
+          [key.accessKeyId, world.delivered(target).accessKeyId].sort(),
         )
 
-        const both = await newUser()
-        await newKey(both.name)
+        const both = await world.newUser()
+        await world.newKey(both.name)
         expect(await user.check(callFor(both.target, 'rotate'))).toMatchObject([{ kind: 'input' }])
         await drive({ adapter: user, target: both.target }, { intent: 'revoke' })
         expect(await user.check(callFor(both.target, 'rotate'))).toMatchObject([
@@ -362,32 +241,8 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
         ])
       })
 
-      it('whatever append the process dies at, exactly one new key lives in the end, the delivered one', async () => {
-        const first = await newUser()
-        await drive({ adapter: user, target: first.target }, { intent: 'revoke' })
-        const whole = (await drive({ adapter: user, target: first.target }, { intent: 'rotate' })).journal.appends
-        expect(whole).toBeGreaterThanOrEqual(7)
-        for (const when of ['before', 'after'] as const)
-          for (let at = 1; at <= whole; at++) {
-            const { target, name } = await newUser()
-            await drive({ adapter: user, target }, { intent: 'revoke' })
-            const journal = emptyJournal()
-            const dying = drive({ adapter: user, target }, { intent: 'rotate', journal, crash: { at, when } })
-            await expect(dying).rejects.toThrow(Crash)
-            const { verdict } = await drive({ adapter: user, target }, { intent: 'rotate', journal })
-            const fresh = delivered(target)
-            expect([when, at, await active(name), await works(fresh), verdict.state]).toEqual([
-              when,
-              at,
-              [fresh.accessKeyId],
-              true,
-              'verified',
-            ])
-          }
-      })
-
       it('has a destination that it can be delivered to, else nothing is issued', async () => {
-        const { target } = await newUser()
+        const { target } = await world.newUser()
         const none = { ...target, deliverTo: undefined }
         const vault = { ...target, deliverTo: { kind: 'vault-kv' as const, mount: 'secret', path: 'crm' } }
         for (const one of [none, vault]) {
@@ -397,7 +252,7 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
       })
 
       it('is given back once no stolen session can live, not before', async () => {
-        const { target, key, name } = await newUser()
+        const { target, key, name } = await world.newUser()
         const { journal } = await drive({ adapter: user, target }, { intent: 'revoke' })
         expect(await user.check(callFor(target, 'reinstate'))).toMatchObject([
           { kind: 'refused', message: expect.stringContaining('36 hours') },
@@ -413,12 +268,12 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
           }
         }
         await expect(undo()).rejects.toMatchObject({ code: 'refused' })
-        expect(await works(key)).toBe(false)
+        expect(await world.works(key)).toBe(false)
 
         // As it is two days later: the policy says since when.
-        const policy = (await policies(name)).find((one) => one.startsWith('mcp-ir-')) ?? ''
+        const policy = (await world.policies(name)).find((one) => one.startsWith('mcp-ir-')) ?? ''
         const since = new Date(Date.now() - 48 * 3_600_000).toISOString().replace(/[-:]|\.\d+/g, '')
-        await iam.send(
+        await world.iam.send(
           new PutUserPolicyCommand({
             UserName: name,
             PolicyName: policy,
@@ -430,7 +285,7 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
         )
         expect(await user.check(callFor(target, 'reinstate'))).toEqual([])
         await undo()
-        expect(await works(key)).toBe(true)
+        expect(await world.works(key)).toBe(true)
         expect(await user.verify(callFor(target, 'reinstate'))).toMatchObject({
           state: 'verified',
           output: { state: 'alive' },
@@ -440,12 +295,12 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
 
     describe('a role', () => {
       it('that only this server uses is denied everything; rotation lets fresh sessions in and no old one', async () => {
-        const { target, name, arn, session: old } = await newRole()
-        expect(await works(old)).toBe(true)
+        const { target, name, arn, session: old } = await world.newRole()
+        expect(await world.works(old)).toBe(true)
         expect(await role.check(callFor(target, 'revoke'))).toEqual([])
         const { verdict, state, journal } = await drive({ adapter: role, target }, { intent: 'revoke' })
         expect(journal.planned).toMatchObject([{ action: 'deny-role', effect: 'reversible' }])
-        expect([await works(old), await works(await assume(arn))]).toEqual([false, false])
+        expect([await world.works(old), await world.works(await world.assume(arn))]).toEqual([false, false])
         expect(verdict).toMatchObject({ state: 'verified', residue: [] })
         expect(state).toMatchObject({
           kind: 'aws-iam-role',
@@ -457,30 +312,32 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
         const rotated = await drive({ adapter: role, target }, { intent: 'rotate' })
         expect(rotated.journal.planned?.map(({ action }) => action)).toEqual(['let-fresh-sessions-in', 'lift-deny'])
         expect(rotated.verdict.state).toBe('verified')
-        expect(await works(old)).toBe(false)
-        expect(await rolePolicies(name)).toEqual(['allow', 'AWSRevokeOlderSessions'])
+        expect(await world.works(old)).toBe(false)
+        expect(await world.rolePolicies(name)).toEqual(['allow', 'AWSRevokeOlderSessions'])
         expect((await drive({ adapter: role, target }, { intent: 'revoke' })).journal.planned).toEqual([])
         expect((await drive({ adapter: role, target }, { intent: 'rotate' })).journal.planned).toEqual([])
       })
 
       it('that others use loses its old sessions only: one assumed after the cutoff works', async () => {
-        const { target, name, arn, session: old } = await newRole(['io.acme/billing'])
-        expect(await works(old)).toBe(true)
+        const { target, name, arn, session: old } = await world.newRole(['io.acme/billing'])
+        expect(await world.works(old)).toBe(true)
         const { verdict, journal } = await drive({ adapter: role, target }, { intent: 'revoke' })
         expect(journal.planned).toMatchObject([
           { action: 'cut-sessions', effect: 'irreversible', breaks: ['io.acme/billing'] },
         ])
         expect(journal.planned?.[0]?.summary).toContain('io.acme/billing')
         expect(verdict.state).toBe('verified')
-        expect(await works(old)).toBe(false)
-        const found = await iam.send(new GetRolePolicyCommand({ RoleName: name, PolicyName: 'AWSRevokeOlderSessions' }))
+        expect(await world.works(old)).toBe(false)
+        const found = await world.iam.send(
+          new GetRolePolicyCommand({ RoleName: name, PolicyName: 'AWSRevokeOlderSessions' }),
+        )
         const document = decodeURIComponent(found.PolicyDocument ?? '')
         const cutoff = /"aws:TokenIssueTime":"([^"]+)"/.exec(document)?.[1] ?? ''
         const applied = [...journal.applied.values()][0]?.output
         expect(applied).toEqual({ cutoff })
         expect(Date.parse(cutoff)).toBeGreaterThan(Date.now())
         // As it is half a minute later.
-        await iam.send(
+        await world.iam.send(
           new PutRolePolicyCommand({
             RoleName: name,
             PolicyName: 'AWSRevokeOlderSessions',
@@ -488,12 +345,12 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
           }),
         )
         await new Promise((resolve) => setTimeout(resolve, 1_100)) // sessions are dated in whole seconds
-        expect([await works(await assume(arn)), await works(old)]).toEqual([true, false])
+        expect([await world.works(await world.assume(arn)), await world.works(old)]).toEqual([true, false])
         expect((await drive({ adapter: role, target }, { intent: 'revoke' })).journal.planned).toEqual([])
       })
 
       it('is not called dead while its sessions work, revoked or rotated', async () => {
-        const { target } = await newRole()
+        const { target } = await world.newRole()
         for (const intent of ['revoke', 'rotate'] as const)
           expect(await role.verify(callFor(target, intent))).toMatchObject({
             state: 'failed',
@@ -502,14 +359,14 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
       })
 
       it('that we are ourselves is refused; one that AWS lets nobody edit is told with words', async () => {
-        const own = await newRole()
-        become(own.session)
-        const problems = await role.check(callFor(own.target, 'revoke')).finally(() => become(root))
+        const own = await world.newRole()
+        world.become(own.session)
+        const problems = await role.check(callFor(own.target, 'revoke')).finally(() => world.become(root))
         expect(problems).toMatchObject([{ kind: 'refused', message: expect.stringContaining(own.name) }])
-        const { Role } = await iam.send(
+        const { Role } = await world.iam.send(
           new CreateServiceLinkedRoleCommand({ AWSServiceName: 'elasticbeanstalk.amazonaws.com' }),
         )
-        await iam.send(new CreateRoleCommand({ RoleName: 'AWSReservedSSO_x', AssumeRolePolicyDocument: anybody }))
+        await world.iam.send(new CreateRoleCommand({ RoleName: 'AWSReservedSSO_x', AssumeRolePolicyDocument: anybody }))
         for (const [name, word] of [
           [Role?.RoleName ?? '', 'service-linked'],
           ['AWSReservedSSO_x', 'Identity Center'],
@@ -522,7 +379,7 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
       })
 
       it('is given back after twelve hours, not before', async () => {
-        const { target } = await newRole()
+        const { target } = await world.newRole()
         await drive({ adapter: role, target }, { intent: 'revoke' })
         expect(await role.check(callFor(target, 'reinstate'))).toMatchObject([
           { kind: 'refused', message: expect.stringContaining('12 hours') },
@@ -530,20 +387,20 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
       })
     })
 
-    describe('a shared role on machines of the server', () => {
+    describe('in a service that has machines and all kinds of credentials', () => {
       let moto: Emulator
       beforeAll(async () => {
         moto = await startMoto()
       })
       afterAll(() => moto.stop())
 
-      it('has their metadata service closed before its sessions are cut, also where only the cut was made', async () => {
+      it('a shared role has the metadata service of its machines closed before its sessions are cut, also where only the cut was made', async () => {
         const proxy = await startRecordingProxy(moto.url)
-        const at = { ...config(root), endpoint: moto.url }
+        const at = { ...world.config(root), endpoint: moto.url }
         const ec2 = new EC2Client(at)
         const own = new IAMClient(at)
-        become(root)
-        process.env.AWS_ENDPOINT_URL = proxy.url
+        world.become(root)
+        world.become(root, proxy.url)
         try {
           await own.send(new CreateRoleCommand({ RoleName: 'crm', AssumeRolePolicyDocument: anybody }))
           await own.send(new CreateInstanceProfileCommand({ InstanceProfileName: 'crm-profile' }))
@@ -596,54 +453,109 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
           expect([await endpoint(holder), await endpoint(other)]).toEqual(['disabled', 'enabled'])
           expect((await drive({ adapter: role, target }, { intent: 'revoke' })).journal.planned).toEqual([])
         } finally {
-          become(root)
+          world.become(root)
           await proxy.stop()
         }
       })
-    })
 
-    it('stops what else a user can authenticate with, and says what it could not list', async () => {
-      const moto = await startMoto()
-      become(root)
-      process.env.AWS_ENDPOINT_URL = moto.url
-      try {
-        const own = new IAMClient({ ...config(root), endpoint: moto.url })
-        await own.send(new CreateUserCommand({ UserName: 'crm' }))
-        await own.send(
-          new UploadSSHPublicKeyCommand({ UserName: 'crm', SSHPublicKeyBody: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 test' }),
-        )
-        const target: CredentialTarget<CredentialOf<'aws-iam-user'>> = {
-          server: 'io.acme/crm',
-          credential: { id: 'crm-user', kind: 'aws-iam-user', user: 'crm' },
-          sharedWith: [],
+      it('stops what else a user can authenticate with, keeps its MFA device, and says what it could not list', async () => {
+        const proxy = await startRecordingProxy(moto.url)
+        world.become(root, proxy.url)
+        try {
+          const own = new IAMClient({ ...world.config(root), endpoint: moto.url })
+          const UserName = 'crm'
+          await own.send(new CreateUserCommand({ UserName }))
+          await own.send(
+            new UploadSSHPublicKeyCommand({ UserName, SSHPublicKeyBody: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 test' }),
+          )
+          await own.send(new UploadSigningCertificateCommand({ UserName, CertificateBody: certificate }))
+          await own.send(new CreateLoginProfileCommand({ UserName, Password: 'canary-Pw-1' }))
+          const { VirtualMFADevice } = await own.send(
+            new CreateVirtualMFADeviceCommand({ VirtualMFADeviceName: 'crm' }),
+          )
+          const SerialNumber = VirtualMFADevice?.SerialNumber
+          await own.send(
+            new EnableMFADeviceCommand({
+              UserName,
+              SerialNumber,
+              AuthenticationCode1: '123456',
+              AuthenticationCode2: '654321',
+            }),
+          )
+          const target: CredentialTarget<CredentialOf<'aws-iam-user'>> = {
+            server: 'io.acme/crm',
+            credential: { id: 'crm-user', kind: 'aws-iam-user', user: UserName },
+            sharedWith: [],
+          }
+          // That server answers with a page instead of a list, which is asked for again and again.
+          withoutPauses()
+          const blind = await drive({ adapter: user, target }, { intent: 'revoke' })
+          expect(blind.journal.failed).toEqual([])
+          expect(blind.journal.planned?.map(({ action, priority }) => [action, priority])).toEqual([
+            ['deny-user', 'essential'],
+            ['stop-other', 'best-effort'],
+            ['stop-other', 'best-effort'],
+          ])
+          expect(blind.verdict.state).toBe('residual')
+          expect(blind.verdict.residue).toEqual([
+            expect.stringContaining('service-specific credentials could not be listed'),
+          ])
+          const { SSHPublicKeys } = await own.send(new ListSSHPublicKeysCommand({ UserName }))
+          expect(SSHPublicKeys?.map(({ Status }) => Status)).toEqual(['Inactive'])
+          const { Certificates } = await own.send(new ListSigningCertificatesCommand({ UserName }))
+          expect(Certificates?.map(({ Status }) => Status)).toEqual(['Inactive'])
+
+          // No emulator has service-specific credentials: answers as the API reference of IAM gives them.
+          const services = new Map([['ACCAEXAMPLE123EXAMPLE', 'Active']])
+          proxy.calls.length = 0
+          proxy.fault = ({ action, params }) => {
+            if (action === 'UpdateServiceSpecificCredential')
+              services.set(params.get('ServiceSpecificCredentialId') ?? '', params.get('Status') ?? '')
+            else if (action !== 'ListServiceSpecificCredentials') return undefined
+            return { xml: serviceCredentials(action, UserName, services) }
+          }
+          const { journal, verdict } = await drive({ adapter: user, target }, { intent: 'revoke' })
+          expect(journal.planned?.map(({ summary }) => summary)).toEqual([
+            'Make service-specific credential ACCAEXAMPLE123EXAMPLE of user crm inactive',
+          ])
+          expect([...services.values()]).toEqual(['Inactive'])
+          expect(verdict).toMatchObject({ state: 'verified', residue: [] })
+          expect(verdict.limits.join()).toContain('aws iam delete-login-profile --user-name crm')
+          expect((await drive({ adapter: user, target }, { intent: 'revoke' })).journal.planned).toEqual([])
+
+          // The password is only denied, the device only told of: neither is taken away.
+          expect((await own.send(new GetLoginProfileCommand({ UserName }))).LoginProfile?.UserName).toBe(UserName)
+          const { MFADevices } = await own.send(new ListMFADevicesCommand({ UserName }))
+          expect(MFADevices?.map((one) => one.SerialNumber)).toEqual([SerialNumber])
+          expect(JSON.stringify(blind.journal.planned?.[0]?.params)).toContain(SerialNumber)
+
+          // Given back in the end, those that were stopped.
+          proxy.calls.length = 0
+          for (const change of [...(blind.journal.planned ?? []), ...(journal.planned ?? [])]) {
+            const back = user.actions[change.action]?.undo
+            const call = { ...callFor(target, 'reinstate'), recorded: [], record: async (_: JsonObject) => undefined }
+            expect(await back?.drift(change, {}, call)).toEqual([])
+          }
+          expect(proxy.calls.filter(({ changes }) => changes)).toEqual([])
+        } finally {
+          proxy.fault = () => undefined
+          world.become(root)
+          await proxy.stop()
+          vi.restoreAllMocks()
         }
-        const { journal, verdict } = await drive({ adapter: user, target }, { intent: 'revoke' })
-        expect(journal.failed).toEqual([])
-        expect(journal.planned?.map(({ action, priority }) => [action, priority])).toEqual([
-          ['deny-user', 'essential'],
-          ['stop-other', 'best-effort'],
-        ])
-        const { SSHPublicKeys } = await own.send(new ListSSHPublicKeysCommand({ UserName: 'crm' }))
-        expect(SSHPublicKeys?.map(({ Status }) => Status)).toEqual(['Inactive'])
-        // That server answers with a page instead of a list.
-        expect(verdict.state).toBe('residual')
-        expect(verdict.residue).toEqual([expect.stringContaining('service-specific credentials could not be listed')])
-      } finally {
-        become(root)
-        await moto.stop()
-      }
+      })
     })
 
     describe('with faults in between', () => {
       let proxy: RecordingProxy
       beforeAll(async () => {
-        proxy = await startRecordingProxy(emulator.url)
+        proxy = await startRecordingProxy(world.emulator.url)
       })
       afterAll(() => proxy.stop())
 
       it('denies before it stops the keys, and changes nothing by looking', async () => {
-        const { target } = await newUser()
-        process.env.AWS_ENDPOINT_URL = proxy.url
+        const { target } = await world.newUser()
+        world.become(root, proxy.url)
         try {
           proxy.calls.length = 0
           for (const intent of ['revoke', 'rotate'] as const) {
@@ -652,73 +564,93 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
             await user.verify(callFor(target, intent))
           }
           expect(proxy.calls.filter(({ changes }) => changes)).toEqual([])
-          // As the runner does, side by side.
-          const call = callFor(target, 'revoke')
-          const plan = await user.plan(call)
-          const acting = { ...call, changes: plan, recorded: [], record: async (_: JsonObject) => undefined }
-          await Promise.all(plan.map((change) => user.actions[change.action]?.apply(change, acting)))
-          expect(proxy.calls.filter(({ changes }) => changes).map(({ action }) => action)).toEqual([
-            'PutUserPolicy',
-            'UpdateAccessKey',
+          // The runner begins a stage once all of the earlier ones has ended, well or not.
+          const plan = await user.plan(callFor(target, 'revoke'))
+          expect(plan.map(({ action, stage: of }) => [action, of])).toEqual([
+            ['deny-user', stage.mint],
+            ['stop-key', stage.end],
           ])
         } finally {
-          become(root)
+          world.become(root)
         }
       })
 
-      it.each(['throttle', 'error', 'reset', 'lost'] as const)(
-        'ends the same when every changing call is at first: %s',
-        async (fault) => {
-          const { target, key, name } = await newUser()
-          process.env.AWS_ENDPOINT_URL = proxy.url
-          try {
-            const hit = new Set<string>()
-            proxy.fault = ({ changes, action }) => {
-              if (!changes || hit.has(action)) return undefined
-              hit.add(action)
-              return fault
-            }
-            const revoked = await drive({ adapter: user, target }, { intent: 'revoke' })
-            expect([revoked.journal.failed, revoked.verdict.state]).toEqual([[], 'verified'])
-            hit.clear()
-            const { journal, verdict } = await drive({ adapter: user, target }, { intent: 'rotate' })
-            expect([journal.failed, verdict.state]).toEqual([[], 'verified'])
-            expect(hit).toContain('CreateAccessKey')
-            const fresh = delivered(target)
-            expect(await active(name)).toEqual([fresh.accessKeyId])
-            expect([await works(fresh), await works(key)]).toEqual([true, false])
-          } finally {
-            proxy.fault = () => undefined
-            become(root)
+      it('asks in the region of the configuration, which the environment does not name', async () => {
+        const { target } = await world.newUser()
+        world.become(root, proxy.url)
+        try {
+          for (const [aws, wanted] of [
+            [{}, 'us-east-1'],
+            [{ region: 'eu-central-1' }, 'eu-central-1'],
+          ] as const) {
+            proxy.calls.length = 0
+            await user.check(callFor({ ...target, aws }, 'revoke'))
+            expect(proxy.calls.length).toBeGreaterThan(3)
+            expect([...new Set(proxy.calls.map(({ region }) => region))]).toEqual([wanted])
           }
-        },
-      )
+        } finally {
+          world.become(root)
+        }
+      })
+
+      it('keep what was there, and what it was last used for, as evidence', async () => {
+        const { target, name, key } = await world.newUser()
+        const used = await world.newRole()
+        for (const { adapter, target: of, has } of [
+          { adapter: user, target, has: key.accessKeyId },
+          { adapter: role, target: used.target, has: '"trust"' },
+        ]) {
+          const call = callFor(of as never, 'revoke')
+          const plan = await adapter.plan(call as never)
+          const kept = new Map<string, string>()
+          const evidence = {
+            ...call.evidence,
+            put: async (file: string, mediaType: string, content: unknown) => {
+              kept.set(file, String(content))
+              return { name: file, sha256: '', bytes: 0, mediaType }
+            },
+          }
+          await adapter.collect?.({ ...call, changes: plan, evidence } as never)
+          const start = adapter === user ? `aws-iam-user-${name}` : `aws-iam-role-${used.name}`
+          expect([...kept.keys()]).toEqual([`${start}-before.json`, `${start}-last-accessed.json`])
+          expect(kept.get(`${start}-before.json`)).toContain(has)
+          const last = JSON.parse(kept.get(`${start}-last-accessed.json`) ?? '')
+          expect(last).toMatchObject({ of: expect.stringContaining(start.split('-').slice(3).join('-')), unread: [] })
+          // Nothing to say where nothing is changed.
+          kept.clear()
+          await adapter.collect?.({ ...call, changes: [], evidence } as never)
+          expect([...kept.keys()]).toEqual([])
+        }
+      })
 
       it('call nothing that they do not declare', async () => {
-        const { target } = await newUser()
-        const used = await newRole()
-        process.env.AWS_ENDPOINT_URL = proxy.url
+        const { target } = await world.newUser()
+        const used = await world.newRole()
+        world.become(root, proxy.url)
         try {
-          for (const world of [
+          for (const one of [
             { adapter: user, target },
             { adapter: role, target: used.target },
           ]) {
             proxy.calls.length = 0
             for (const intent of ['revoke', 'rotate'] as const) {
-              await world.adapter.check(callFor(world.target as never, intent))
-              await drive(world as never, { intent })
+              const call = callFor(one.target as never, intent) as never
+              await one.adapter.check(call)
+              const { journal } = await drive(one as never, { intent })
+              const evidence = { put: async () => ({}) }
+              await one.adapter.collect?.(Object.assign(call, { changes: journal.planned ?? [], evidence }))
             }
             const called = new Set(proxy.calls.map(({ service, action }) => `${service}:${action}`))
             expect(called.size).toBeGreaterThan(4)
-            expect([...called].filter((one) => !world.adapter.permissions.includes(one))).toEqual([])
+            expect([...called].filter((name) => !one.adapter.permissions.includes(name))).toEqual([])
           }
         } finally {
-          become(root)
+          world.become(root)
         }
       })
 
       it('tells no secret when a key cannot be delivered, and takes it back', async () => {
-        const { target, name } = await newUser()
+        const { target, name } = await world.newUser()
         await drive({ adapter: user, target }, { intent: 'revoke' })
         const journal = emptyJournal()
         const path = (target.deliverTo as { path: string }).path
@@ -728,12 +660,12 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
         const { verdict } = await drive({ adapter: user, target }, { intent: 'rotate', journal })
         expect(journal.failed.map(({ change }) => change.action)).toContain('issue-and-deliver')
         expect(verdict.state).toBe('failed')
-        expect(await active(name)).toEqual([])
+        expect(await world.active(name)).toEqual([])
       })
     })
 
     describe('by the built command', () => {
-      const registry = (users: string, more = '') => `
+      const registry = (users: string, more: string, shared: string) => `
 servers:
   - name: io.acme/crm
     version: 1.0.0
@@ -744,41 +676,60 @@ servers:
 ${more}
     credentials:
 ${users}
+  - name: io.acme/ledger
+    version: 1.0.0
+    status: approved
+    owner: platform
+    package: {registryType: npm, identifier: ledger, version: 1.0.0}
+    deployments: []
+    credentials:
+      - {id: common-role, kind: aws-iam-role, role: ${shared}}
 `
       it('revokes and rotates, tells what was made while it waited, and refuses our own with code 4', async () => {
-        const one = await newUser()
-        const used = await newRole()
+        const one = await world.newUser()
+        const used = await world.newRole()
+        const shared = await world.newRole()
         const place = workplace(
           registry(
             `      - {id: crm-user, kind: aws-iam-user, user: ${one.name}}
-      - {id: crm-role, kind: aws-iam-role, role: ${used.name}}`,
-            `    deliverTo: {kind: file, path: ${folder}/cli.env}`,
+      - {id: crm-role, kind: aws-iam-role, role: ${used.name}}
+      - {id: common-role, kind: aws-iam-role, role: ${shared.name}}`,
+            `    deliverTo: {kind: file, path: ${world.folder}/cli.env}`,
+            shared.name,
           ),
+          'aws: {region: eu-west-1}\n',
         )
         const run = (args: readonly string[], keys = root) =>
-          mcpIr([...args, '--config', join(place, 'mcp-ir.yaml')], { cwd: place, env: environment(keys) })
+          mcpIr([...args, '--config', join(place, 'mcp-ir.yaml')], { cwd: place, env: world.environment(keys) })
 
         const dry = await run(['revoke', 'io.acme/crm', '--dry-run', '--json'])
         expect(dry.code, dry.stderr).toBe(0)
-        expect(await works(one.key)).toBe(true)
+        expect(await world.works(one.key)).toBe(true)
 
-        const own = await run(['revoke', 'io.acme/crm', '--yes', '--json'], one.key)
-        expect(own.code, own.stdout).toBe(4)
-        expect(await works(one.key)).toBe(true)
+        for (const keys of [one.key, await world.session(one.key), used.session]) {
+          const own = await run(['revoke', 'io.acme/crm', '--yes', '--json'], keys)
+          expect(own.code, own.stdout).toBe(4)
+        }
+        expect([await world.works(one.key), await world.works(shared.session)]).toEqual([true, true])
 
         const { hash } = dry.json.result.plan
         const running = run(['revoke', 'io.acme/crm', '--yes', '--json', '--expect', hash])
         // In the minute between the change and the second look.
-        while (await works(one.key)) await new Promise((resolve) => setTimeout(resolve, 200))
-        const attackers = await newKey(one.name)
+        while (await world.works(one.key)) await new Promise((resolve) => setTimeout(resolve, 200))
+        const attackers = await world.newKey(one.name)
         const revoked = await running
         expect(revoked.code, revoked.stderr).toBe(3)
         expect(revoked.stdout).toContain(attackers.accessKeyId)
         expect(revoked.json.result.output.credentials).toMatchObject([
           { id: 'crm-user', state: 'alive' },
           { id: 'crm-role', state: 'dead' },
+          { id: 'common-role', state: 'dead', sharedWith: ['io.acme/ledger'] },
         ])
-        expect([await works(one.key), await works(used.session)]).toEqual([false, false])
+        const old = [one.key, used.session, shared.session]
+        const work = () => Promise.all(old.map((keys) => world.works(keys)))
+        expect(await work()).toEqual([false, false, false])
+        // The minute that it waited is longer than the half a minute which the cutoff lies ahead.
+        expect(await world.works(await world.assume(shared.arn))).toBe(true)
 
         const again = await run(['revoke', 'io.acme/crm', '--dry-run', '--json'])
         expect(again.json.result.plan.changes).toMatchObject([
@@ -790,11 +741,11 @@ ${users}
         expect(kept.some((text) => text.includes('"lastUsed"') && text.includes(one.key.accessKeyId))).toBe(true)
         expect(kept.some((text) => text.includes('"trust"'))).toBe(true)
 
-        await iam.send(new DeleteAccessKeyCommand({ UserName: one.name, AccessKeyId: attackers.accessKeyId }))
+        await world.iam.send(new DeleteAccessKeyCommand({ UserName: one.name, AccessKeyId: attackers.accessKeyId }))
         const rotated = await run(['rotate', 'io.acme/crm', '--yes', '--json'])
         expect(rotated.code, rotated.stdout).toBe(0)
-        const fresh = delivered({ deliverTo: { path: join(folder, 'cli.env') } })
-        expect([await works(fresh), await works(one.key), await works(used.session)]).toEqual([true, false, false])
+        const fresh = world.delivered({ deliverTo: { path: join(world.folder, 'cli.env') } })
+        expect([await world.works(fresh), await work()]).toEqual([true, [false, false, false]])
         expect(rotated.stdout + rotated.stderr).not.toContain(fresh.secretAccessKey)
         const files = readdirSync(join(place, 'cases'), { recursive: true, withFileTypes: true })
         const written = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name))
@@ -808,3 +759,30 @@ ${users}
     })
   },
 )
+
+/** Self-signed for these tests; its key was thrown away. */
+const certificate = `-----BEGIN CERTIFICATE-----
+MIIBfTCCASOgAwIBAgIUEnyeVxlZ3JUR85zMgQYNFXqNk14wCgYIKoZIzj0EAwIw
+EzERMA8GA1UEAwwIY3JtLnRlc3QwIBcNMjYxMTIzMDkzNDE4WhgPMjEyNjEwMzAw
+OTM0MThaMBMxETAPBgNVBAMMCGNybS50ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0D
+AQcDQgAElSNy4ZYH5byImJc7oMtldCQiyzi3KJiXTL3dLTl/VlgpJiz0dkiFORiD
+I2DbB1MVko9b1LS6HG1JnPYgs8MO/KNTMFEwHQYDVR0OBBYEFIbF90oLK1o9zRX9
+SRqlDTA4rt8DMB8GA1UdIwQYMBaAFIbF90oLK1o9zRX9SRqlDTA4rt8DMA8GA1Ud
+EwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIhAJvDStnTzRho3/VjRQ7aVfLi
+TWPeKmdqHCqnClc9D49/AiAc3UBrv3VxLEeB5BSRR8EZ19TbCa0laeLs8Mir6T7/
+GQ==
+-----END CERTIFICATE-----
+`
+
+/** After https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListServiceSpecificCredentials.html */
+function serviceCredentials(action: string, user: string, services: ReadonlyMap<string, string>): string {
+  const members = [...services].map(
+    ([id, status]) =>
+      `<member><ServiceUserName>${user}-at-123456789012</ServiceUserName><Status>${status}</Status><ServiceName>codecommit.amazonaws.com</ServiceName><UserName>${user}</UserName><CreateDate>2026-01-05T12:00:00Z</CreateDate><ServiceSpecificCredentialId>${id}</ServiceSpecificCredentialId></member>`,
+  )
+  const result =
+    action === 'ListServiceSpecificCredentials'
+      ? `<${action}Result><ServiceSpecificCredentials>${members.join('')}</ServiceSpecificCredentials></${action}Result>`
+      : ''
+  return `<${action}Response xmlns="https://iam.amazonaws.com/doc/2010-05-08/">${result}<ResponseMetadata><RequestId>test</RequestId></ResponseMetadata></${action}Response>`
+}

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
-import { adapters } from '../../src/credentials/index.ts'
+import { adapters, storedValues } from '../../src/credentials/index.ts'
 import type { CredentialTarget } from '../../src/credentials/port.ts'
 import { reinstate, revoke, rotate } from '../../src/credentials/steps.ts'
 import type { Outcome, StepInput } from '../../src/playbook/step.ts'
@@ -19,7 +19,11 @@ const server = (name: string, credentials: unknown[], more: object = {}) => ({
   ...more,
 })
 
-function input(servers: unknown[], values: StepInput['with'] = {}): StepInput & { readonly told: string[] } {
+function input(
+  servers: unknown[],
+  values: StepInput['with'] = {},
+  outputs: Readonly<Record<string, unknown>> = {},
+): StepInput & { readonly told: string[] } {
   const parsed = registrySchema.parse({ servers }).servers
   const told: string[] = []
   const [own] = parsed
@@ -27,7 +31,13 @@ function input(servers: unknown[], values: StepInput['with'] = {}): StepInput & 
   return {
     told,
     context: testContext(''),
-    case: { id: 'c', folder: '/c', server: own, servers: parsed } as never,
+    case: {
+      id: 'c',
+      folder: '/c',
+      server: own,
+      servers: parsed,
+      output: async (kind: string) => outputs[kind],
+    } as never,
     with: values,
     deployment: undefined,
     dryRun: false,
@@ -62,28 +72,31 @@ it('knows every adapter in its folder, and loads what it knows', async () => {
       module: await import(new URL(`../../src/credentials/${name}`, import.meta.url).href),
     })),
   )
-  const found = modules.filter(({ module }) => 'adapter' in module).map(({ name }) => name.replace(/\.ts$/, ''))
-  expect(Object.keys(adapters).sort()).toEqual(found.sort())
-  for (const load of Object.values(adapters)) expect((await load()).permissions.length).toBeGreaterThan(0)
+  const exporting = (what: string): string[] =>
+    modules.filter(({ module }) => what in module).map(({ name }) => name.replace(/\.ts$/, ''))
+  expect(Object.keys(adapters).sort()).toEqual(exporting('adapter').sort())
+  expect(Object.keys(storedValues).sort()).toEqual(exporting('stored').sort())
+  const all = [...Object.values(adapters), ...Object.values(storedValues)]
+  for (const load of all) expect((await load()).permissions.length).toBeGreaterThan(0)
 })
 
 describe('the operations', () => {
-  it('are one for each credential that has an adapter, with who shares it and where a new one goes', async () => {
+  it('are one for each credential, with who shares it and where a new one goes', async () => {
     const of = input([
       server('io.acme/crm', mixed, { deliverTo: { kind: 'file', path: '/run/next.env' } }),
       server('io.acme/billing', [{ ...oauth, id: 'mine' }]),
     ])
-    const [operation, ...rest] = (await rotate.operations?.(of)) ?? []
-    expect(rest).toEqual([])
+    const [operation, other] = (await rotate.operations?.(of)) ?? []
+    expect(other).toMatchObject({ key: 'user', adapter: 'credentials/vault-token' })
     expect(operation).toMatchObject({ key: 'ledger', adapter: 'credentials/oauth', intent: 'rotate' })
     const target = operation?.target as CredentialTarget
     expect(target.sharedWith).toEqual(['io.acme/billing'])
     expect(target.deliverTo).toEqual({ kind: 'file', path: '/run/next.env' })
-    expect(of.told.join()).toMatch(/user \(vault-token\): not rotated/)
   })
 
   it('are narrowed by only, and a name that does not exist is wrong input', async () => {
-    expect(await revoke.operations?.(input([server('io.acme/crm', mixed)], { only: ['user'] }))).toEqual([])
+    const narrowed = await revoke.operations?.(input([server('io.acme/crm', mixed)], { only: ['user'] }))
+    expect(narrowed?.map(({ key }) => key)).toEqual(['user'])
     await expect(revoke.operations?.(input([server('io.acme/crm', mixed)], { only: ['none'] }))).rejects.toMatchObject({
       code: 'input',
       hints: ['It has: ledger, user'],
@@ -102,30 +115,26 @@ describe('the operations', () => {
 
   it('of reinstating put back what the journal knows', async () => {
     const operations = (await reinstate.operations?.(input([server('io.acme/crm', mixed)]))) ?? []
-    expect(operations.map(({ undoes }) => undoes)).toEqual([[]])
+    expect(operations.map(({ undoes }) => undoes)).toEqual([[], []])
   })
 })
 
 describe('the result', () => {
-  it('keeps a kind without an adapter open, as alive, with what to do by hand', async () => {
-    const result = await revoke.result(input([server('io.acme/crm', mixed)]), {
-      operations: [seen('ledger', 'dead')],
-      open: [],
-    })
-    expect(result.output).toEqual({
+  it('has the secrets that stood in client configurations, as alive', async () => {
+    const secrets = [{ entry: 'mcpServers.crm', name: 'CRM_TOKEN', where: 'env' }]
+    const isolated = { 'network.isolate': { clients: [{ detail: { file: '/home/a/.mcp.json', secrets } }] } }
+    const of = input([server('io.acme/crm', mixed.slice(0, 1))], {}, isolated)
+    const result = await revoke.result(of, { operations: [seen('ledger', 'dead')], open: [] })
+    expect(result.output).toMatchObject({
       credentials: [
-        { id: 'ledger', kind: 'oauth', state: 'dead', proof: 'probed', sharedWith: [] },
-        {
-          id: 'user',
-          kind: 'vault-token',
-          state: 'alive',
-          proof: expect.stringContaining('nothing was done'),
-          sharedWith: [],
-        },
+        { id: 'ledger', state: 'dead' },
+        { id: 'CRM_TOKEN in mcpServers.crm of /home/a/.mcp.json', kind: 'client-config', state: 'alive' },
       ],
     })
     expect(result.state).toBe('partial')
-    expect(result.open?.join()).toMatch(/token with accessor crm-sync/)
+    expect(result.open?.join()).toContain('CRM_TOKEN')
+    // They are not rotated, and one that is looked for by its id is another.
+    expect((await rotate.result(of, { operations: [seen('ledger', 'dead')], open: [] })).open).toBeUndefined()
   })
 
   it('is done and plain when nothing is registered', async () => {

@@ -83,7 +83,7 @@ describe('formats', () => {
   })
 
   it('refuses what is no format, and says what is', () => {
-    expect(() => formatOf('ecs')).toThrow(/no invocation log format "ecs"/)
+    expect(() => formatOf('csv')).toThrow(/no invocation log format "csv"/)
     expect(() => formatOf({ map: { time: 't', tool: 'x', sevrer: 's' } })).toThrow(/unknown key: "sevrer"/)
     expect(() => formatOf({ map: { time: 't' } })).toThrow(/where the tool of a call is/)
     for (const path of ['a..b', '.', 'a\0', 'x'.repeat(501)])

@@ -147,7 +147,17 @@ describe('blast-radius.compute', () => {
     expect(output.didReach).toEqual([
       expect.objectContaining({ system: 'ledger', coverage: 'accessed', calls: 2, rows: 2, data: ['invoices'] }),
     ])
-    expect(output.exposed).toEqual([{ caller: 'copilot', calls: 2, bytes: 2 * '{"key":"CANARY-SECRET"}'.length }])
+    const sent = JSON.stringify({ key: 'CANARY-SECRET' }).length
+    expect(output.exposed).toEqual([
+      {
+        context: 'session s1',
+        caller: 'copilot',
+        calls: 2,
+        bytes: 2 * sent,
+        parameters: [{ name: 'key', calls: 2, bytes: 2 * 'CANARY-SECRET'.length }],
+        before: [],
+      },
+    ])
     expect(output.suspect).toEqual([
       {
         record: 'wiki-2',
@@ -159,6 +169,7 @@ describe('blast-radius.compute', () => {
         chain: ['io.acme/crm-0', 'wiki-2'],
       },
     ])
+    expect(output.worst).toEqual([{ record: 'wiki-2', why: 'reads, on a server that the registry does not know' }])
     expect(output).toMatchObject({ dataClasses: ['invoices'], owners: ['crm-team'] })
     expect(JSON.stringify(result)).not.toContain('CANARY')
   })

@@ -104,7 +104,7 @@ const silent: Presenter = {
   warnings: () => {},
   plan: () => {},
   consent: async () => true,
-  change: () => {},
+  change: () => undefined,
   report: () => {},
 }
 
@@ -172,6 +172,64 @@ describe('a step', () => {
     world.faults.clear()
     expect(await run(incident, kind)).toMatchObject({ state: 'done', open: [] })
     expect(world.thrown).toEqual(['cut', 'tag', 'snap'])
+    incident.close()
+  })
+
+  test('a later stage begins once the earlier ones have ended, well or not; `after` orders within one', async () => {
+    const world = new World()
+    const denied = () => {
+      throw new IrError('denied', 'not permitted')
+    }
+    world.faults.set('mint b', denied)
+    const kind = kindOf(
+      adapterOf(world, {
+        issue: { stage: 3 },
+        sweep: { stage: 2, after: ['end'] },
+        end: {},
+        'mint b': { stage: 0 },
+        'end b': { stage: 1, after: ['mint b'] },
+        mint: { stage: 0, after: ['look'], priority: 'best-effort' },
+        look: { stage: 0, priority: 'best-effort' },
+        early: { stage: 0, after: ['issue'] },
+      }),
+    )
+    const incident = newCase()
+    const report = await run(incident, kind)
+    expect(world.thrown).toEqual(['look', 'mint', 'end', 'sweep', 'issue', 'early'])
+    expect(report.open).toEqual([
+      'flip mint b: not permitted.',
+      'flip end b: not attempted, because flip mint b failed.',
+      expect.stringContaining('prod: not seen that mint b is set'),
+      expect.stringContaining('prod: not seen that end b is set'),
+    ])
+    incident.close()
+  })
+
+  test('what is best effort never takes all places while the cut is to come', async () => {
+    const world = new World()
+    let hanging = 0
+    let most = 0
+    const slow = Promise.withResolvers<void>()
+    const adapter = adapterOf(world, {
+      ...Object.fromEntries(Array.from({ length: 20 }, (_, n) => [`tag ${n}`, { priority: 'best-effort' as const }])),
+      group: {},
+      cut: { after: ['group'] },
+    })
+    const flip = adapter.actions.flip as Action<unknown>
+    const apply: Action<unknown>['apply'] = async (change, call) => {
+      if (change.priority === 'best-effort') {
+        most = Math.max(most, ++hanging)
+        await slow.promise
+      }
+      if (change.target === 'cut') slow.resolve()
+      return flip.apply(change, call)
+    }
+    const incident = newCase()
+    const report = await run(incident, kindOf({ ...adapter, actions: { flip: { ...flip, apply } } }))
+    // It came although everything else hung; afterwards all places are everybody's.
+    expect(world.thrown.slice(0, 2)).toEqual(['group', 'cut'])
+    expect(most).toBeGreaterThan(4)
+    expect(report.state).toBe('done')
     incident.close()
   })
 

@@ -92,6 +92,14 @@ describe('integrity', () => {
     expect((await onlyIntegrity(`${other('sha512')} ${other('sha512')}`)).state).toBe('invalid')
   })
 
+  test.each(['sha256', 'sha512'])('%s in hex, as OCI and MCPB write it, verifies or not', async (algorithm) => {
+    const hex = createHash(algorithm).update(build.tarball).digest('hex')
+    expect((await onlyIntegrity(`${algorithm}:${hex}`)).state).toBe('verified')
+    expect((await onlyIntegrity(hex.toUpperCase())).state).toBe('verified')
+    expect((await onlyIntegrity(hex.replace(/./, (digit) => (digit === '0' ? '1' : '0')))).state).toBe('invalid')
+    await expect(onlyIntegrity(`sha384:${hex}`)).rejects.toMatchObject({ code: 'input' })
+  })
+
   test.each([
     ['sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk='],
     ['nonsense'],
@@ -127,7 +135,7 @@ describe('signed bundle', () => {
     expect((await verifying({ tlog: true })).state).toBe('invalid')
   })
 
-  test('a log entry that cannot be checked yet is never taken for one', async () => {
+  test('a log entry that does not hold is never taken for one', async () => {
     const bundle = JSON.parse(build.bundle)
     bundle.verificationMaterial.tlogEntries = [
       {
@@ -140,7 +148,7 @@ describe('signed bundle', () => {
       },
     ]
     const logged = await write('logged.json', JSON.stringify(bundle))
-    expect((await verifying({ bundle: logged, tlog: undefined })).state).toBe('unverifiable')
+    expect((await verifying({ bundle: logged, tlog: undefined })).state).toBe('invalid')
     // The exception says that the log does not count: neither for nor against.
     expect((await verifying({ bundle: logged, tlog: false })).state).toBe('verified')
   })
@@ -224,6 +232,14 @@ describe('signed bundle', () => {
     ['empty', ''],
     ['of an unknown version', '{"mediaType":"application/vnd.dev.sigstore.bundle.v9.9+json"}'],
     ['without a media type', '{"dsseEnvelope":{}}'],
+    ['of a version that is no text', '{"mediaType":{"toString":1}}'],
+    ['of a version without end', `{"mediaType":${'['.repeat(100_000)}${']'.repeat(100_000)}}`],
+    ['an npm document without attestations', '{"attestations":[]}'],
+    ['an npm document of anything', '{"attestations":[1,null,{"bundle":[]}]}'],
+    [
+      'without verification material',
+      '{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","dsseEnvelope":{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":"AAAA"}]}}',
+    ],
     ['without content', '{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}'],
     [
       'without a signature',
@@ -253,13 +269,20 @@ describe('signed bundle', () => {
     expect((await verifying({ bundle: undefined })).state).toBe('unverifiable')
   })
 
-  test('a certificate bundle is unverifiable for now, and invalid where a key is expected', async () => {
+  test('a bundle with a certificate where a key is expected, or with one that is none, is invalid', async () => {
     const bundle = JSON.parse(build.bundle)
     bundle.verificationMaterial = { certificate: { rawBytes: 'AAAA' }, tlogEntries: [] }
     const path = await write('certificate.json', JSON.stringify(bundle))
     const identity = { issuer: 'https://issuer.example', identity: 'https://github.com/acme/x' }
-    expect(await verifying({ bundle: path, key: undefined, ...identity })).toMatchObject({ state: 'unverifiable' })
+    expect(await verifying({ bundle: path, key: undefined, ...identity })).toMatchObject({ state: 'invalid' })
     expect(await verifying({ bundle: path })).toMatchObject({ state: 'invalid' })
+  })
+
+  test('a bundle signed with a key where an identity is expected is invalid', async () => {
+    const identity = { issuer: 'https://issuer.example', identity: 'https://github.com/acme/x' }
+    const verdict = await verifying({ key: undefined, ...identity })
+    expect(verdict).toMatchObject({ state: 'invalid' })
+    expect(verdict.reasons[0]).toContain('not by the certificate identity')
   })
 
   test('hostile text in a bundle is made inert in the reasons', async () => {

@@ -446,7 +446,14 @@ function blastRadius(t: (plain: string) => string) {
       { system: t('billing-db'), coverage: 'not-seen', calls: 0, rows: 0, bytes: 0, data: [] },
     ],
     exposed: [
-      { caller: t('support-copilot'), calls: 1100, bytes: 11_000_000 },
+      {
+        context: t('session s-77'),
+        caller: t('support-copilot'),
+        calls: 1100,
+        bytes: 11_000_000,
+        parameters: [{ name: t('query'), calls: 1100, bytes: 10_000_000 }],
+        before: [{ server: t('io.acme/hr'), tool: t('read_file'), calls: 3, data: [t('salaries')] }],
+      },
       { caller: t('sales-agent'), calls: 184 },
     ],
     suspect: [

@@ -4,6 +4,7 @@ import { renderHtml } from '../../src/report/html.ts'
 import { renderJson } from '../../src/report/json.ts'
 import { renderMarkdown } from '../../src/report/markdown.ts'
 import type { Report } from '../../src/report/model.ts'
+import { renderTimesketch } from '../../src/report/timesketch.ts'
 import { JournalBuilder } from '../testbed/journal-builder.ts'
 import { incident, opened, review } from './incident.ts'
 
@@ -263,3 +264,23 @@ function finish(journal: JournalBuilder, step: string, use: string, state: 'veri
       step,
     )
 }
+
+describe('the timeline for Timesketch', () => {
+  it('is one JSON object a line, each with the mandatory fields, in the order of time', async () => {
+    const report = await buildReport(incident().record)
+    const text = renderTimesketch(report)
+    const rows = text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    const lasting = report.timeline.filter(({ until }) => until !== undefined)
+    expect(rows).toHaveLength(report.timeline.length + lasting.length)
+    for (const row of rows) {
+      expect(row).toMatchObject({ message: expect.stringMatching(/\S/), timestamp_desc: expect.stringMatching(/, /) })
+      expect(new Date(row.datetime).toISOString()).toBe(row.datetime)
+    }
+    expect(new Set(rows.map(({ lane }) => lane))).toEqual(new Set(['attacker', 'system', 'responder']))
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: the very thing that must not be in it
+    expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f\u202e]/)
+  })
+})

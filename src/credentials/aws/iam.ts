@@ -1,7 +1,7 @@
 import { IAMClient } from '@aws-sdk/client-iam'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { awsClient, awsCode, awsError, serverClock } from '../../aws/clients.ts'
-import type { Call, Json, JsonObject, Problem } from '../../change.ts'
+import type { Call, Change, Json, JsonObject, Problem } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import type { CredentialState, CredentialTarget } from '../port.ts'
 
@@ -22,9 +22,10 @@ const anyRegion = 'us-east-1'
 
 const clocks = new WeakMap<IAMClient, () => Date | undefined>()
 
-export async function openIam(call: Pick<Call<unknown>, 'signal' | 'now'>): Promise<Iam> {
-  const { signal } = call
-  const region = await awsClient(STSClient, {}, 'reads', signal)
+export async function openIam(call: Pick<Call<CredentialTarget>, 'signal' | 'now' | 'target'>): Promise<Iam> {
+  const { signal, target } = call
+  // The configuration's, as STS answers in each region for itself, and partitions have their own; else the SDK's own chain.
+  const region = await awsClient(STSClient, { region: target.aws?.region }, 'reads', signal)
     .config.region()
     .catch(() => anyRegion)
   const client = awsClient(IAMClient, { region }, 'reads', signal)
@@ -166,6 +167,23 @@ export function asJson(state: CredentialState): Json {
   return { ...state }
 }
 
-export function fileName(name: string): string {
-  return name.replace(/[^\w.-]/g, '_')
+type Intent = 'revoke' | 'rotate' | 'reinstate'
+type Planning<T> = (call: Call<T>) => Promise<readonly Change[]>
+
+/** Reinstating plans nothing of its own: the runner undoes what is journalled. */
+export function plannedBy<T>(plans: { readonly revoke: Planning<T>; readonly rotate: Planning<T> }) {
+  return async (call: Call<T> & { readonly intent: Intent }): Promise<readonly Change[]> =>
+    call.intent === 'reinstate' ? [] : await plans[call.intent](call)
+}
+
+/** Keeps what the plan read of the user or role before anything was changed (`before` of its changes) as evidence. */
+export async function keepBefore(call: Call<CredentialTarget>, name: string): Promise<void> {
+  const before = call.changes.map(({ params }) => field(params, 'before')).find((found) => found !== undefined)
+  if (before !== undefined) await keep(call, name, 'before', before)
+}
+
+/** One piece of evidence on a user or role. */
+export async function keep(call: Call<CredentialTarget>, name: string, what: string, content: Json): Promise<void> {
+  const file = `${call.target.credential.kind}-${name.replace(/[^\w.-]/g, '_')}-${what}.json`
+  await call.evidence.put(file, 'application/json', `${JSON.stringify(content, undefined, 2)}\n`)
 }

@@ -3,9 +3,8 @@ import { type AwsScope, awsClient } from '../../aws/clients.ts'
 import type { Action, Call, Change } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import type { DeploymentOf } from '../../registry/port.ts'
-import type { CredentialTarget } from '../port.ts'
+import { type CredentialTarget, stage } from '../port.ts'
 import { all, asked, field, mayGoOn, quoted, textField } from './iam.ts'
-import { attempt } from './wait.ts'
 
 /** A machine of the server that can still fetch fresh sessions of the role, which no cutoff ends. */
 export interface Machine extends AwsScope {
@@ -40,11 +39,11 @@ export async function openMachines(call: Call<CredentialTarget>, profiles: reado
 }
 
 async function inDeployment(
-  { signal }: Call<unknown>,
+  { signal, target }: Call<CredentialTarget>,
   { id, region, role, instances, tags, autoScalingGroup }: DeploymentOf<'aws-ec2'>,
   profiles: readonly string[],
 ): Promise<readonly Machine[]> {
-  const scope: AwsScope = { region, role }
+  const scope: AwsScope = { region: region ?? target.aws?.region, role }
   const filters = [
     ...(instances === undefined ? [] : [[{ Name: 'instance-id', Values: [...instances] }]]),
     ...(tags === undefined
@@ -83,6 +82,7 @@ export function closeChange(call: Call<CredentialTarget>, { instance, region, ro
     effect: 'reversible',
     priority: 'essential',
     after: [],
+    stage: stage.mint,
     params: {
       instance,
       ...(region === undefined ? {} : { region }),
@@ -96,12 +96,11 @@ export function closeChange(call: Call<CredentialTarget>, { instance, region, ro
 
 export function closeMetadata<T extends CredentialTarget>(): Action<T> {
   return {
-    apply: (change, call) =>
-      attempt(change.id, async () => {
-        mayGoOn(call)
-        await set(change, call, 'disabled')
-        return {}
-      }),
+    async apply(change, call) {
+      mayGoOn(call)
+      await set(change, call, 'disabled')
+      return {}
+    },
     async settle(change, call) {
       return (await now(change, call)) === 'enabled' ? undefined : {}
     },

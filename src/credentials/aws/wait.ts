@@ -31,21 +31,3 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
     throw new IrError('interrupted', 'Interrupted.')
   }
 }
-
-/** Changes under way, by id: what comes after them waits for the attempt, and not for its success. */
-const underWay = new Map<string, Promise<unknown>>()
-
-export async function attempt<T>(change: string, work: () => Promise<T>): Promise<T> {
-  const running = work()
-  underWay.set(change, running)
-  try {
-    return await running
-  } finally {
-    underWay.delete(change)
-  }
-}
-
-/** Waits until none of these is under way any more. */
-export async function afterAttempts(changes: readonly string[]): Promise<void> {
-  await Promise.allSettled(changes.map((id) => underWay.get(id)))
-}

@@ -1,4 +1,4 @@
-import type { CallerUse, Follower, Reviewed } from '../port.ts'
+import type { CallerUse } from '../port.ts'
 import type { Database, Parameters, Row } from './database.ts'
 
 /** Lists of tools and callers are cut here: a suspect can make up any number of names. */
@@ -78,32 +78,6 @@ function sum(key: 'rows' | 'bytes' | 'sent', row: Row): { [K in typeof key]?: nu
 
 export function cut(what: string, { more }: Uses): string[] {
   return more > 0 ? [`${count(more)} more ${what} with fewer calls are counted but not listed.`] : []
-}
-
-export async function followers(database: Database, limit: number): ReturnType<Reviewed['followers']> {
-  const joined = (by: 'session' | 'trace') => `
-    SELECT l.id, l.t, l.server, l.tool, l.key, '${by}' AS how, p.after FROM lines l
-    JOIN (SELECT ${by}, min(ends) AS ends, arg_min(id, ends) AS after FROM kept WHERE ${by} IS NOT NULL GROUP BY ${by}) p USING (${by})
-    WHERE l.is_call AND NOT l.mine AND l.server IS NOT NULL AND l.t >= p.ends`
-  await database.run(
-    `CREATE OR REPLACE TABLE followers AS SELECT * FROM (${joined('session')} UNION ALL ${joined('trace')})
-     QUALIFY row_number() OVER (PARTITION BY key ORDER BY how, t) = 1`,
-  )
-  const [all] = await database.rows('SELECT count(*) AS total FROM followers')
-  const rows = await database.rows('SELECT * FROM followers ORDER BY t, id LIMIT $limit', { limit: BigInt(limit) })
-  return {
-    total: whole(all?.total),
-    calls: rows.map(
-      (row): Follower => ({
-        id: String(row.id),
-        time: instant(row.t) ?? '',
-        server: String(row.server),
-        tool: String(row.tool),
-        by: row.how === 'session' ? 'session' : 'trace',
-        after: String(row.after),
-      }),
-    ),
-  }
 }
 
 export function parameters(limits: Limits): Parameters {

@@ -1,8 +1,11 @@
 import { type LogFormat, spellings } from '../formats/format.ts'
+import type { Touched } from '../port.ts'
 import { identifier, literal } from './sql.ts'
 
 /** Text of the suspect that is used as a name is cut to this many characters, so that a 50 MB tool name stays bounded. */
 const longestName = 300
+/** Names of the parameters of one call that are kept, and the characters of each. */
+export const parameterNames = { most: 50, longest: 100 }
 
 /** A tree of the object keys that a format reads. A string: its value is wanted there. */
 interface Keys {
@@ -121,10 +124,11 @@ export async function keysIn(
   format: LogFormat,
   ask: (select: string) => Promise<readonly string[]>,
 ): Promise<ReadonlySet<string>> {
-  const { fields: places, calls, end, failures = [] } = format
+  const { fields: places, calls, takes, end, failures = [] } = format
   const paths = [
     ...Object.values(places).flat(),
     ...(calls?.fields ?? []),
+    ...(takes?.fields ?? []),
     ...(end ?? []),
     ...failures.flatMap((failure) => failure.fields),
   ]
@@ -173,12 +177,18 @@ export const macros = [
     AND try_cast(x AS DOUBLE) = floor(try_cast(x AS DOUBLE)) THEN CAST(try_cast(x AS DOUBLE) AS BIGINT) END`,
   `CREATE MACRO named(x) AS CASE WHEN length(x) > ${longestName}
     THEN left(x, 200) || '… (' || length(x) || ' characters, sha256 ' || left(sha256(x), 16) || ')' ELSE x END`,
+  // The port of a client is another one each time.
+  String.raw`CREATE MACRO without_port(x) AS regexp_replace(x, '^(?:\[(.+)\]|([^:]+)):\d+$', '\1\2')`,
   // JSON that was logged as a string is taken for what it holds.
   `CREATE MACRO unwrapped(r) AS CASE WHEN json_type(r) = 'VARCHAR' AND json_valid(json_extract_string(r, '$'))
     THEN CAST(json_extract_string(r, '$') AS JSON) ELSE r END`,
   // The result inside a JSON-RPC answer.
   `CREATE MACRO answered(r) AS CASE WHEN json_type(r, '/result') = 'OBJECT' AND json_exists(r, '/jsonrpc')
     THEN json_extract(r, '/result') ELSE r END`,
+  // The arguments inside a JSON-RPC request, or inside its parameters.
+  `CREATE MACRO asked(r) AS CASE WHEN json_type(r, '/params/arguments') = 'OBJECT' THEN json_extract(r, '/params/arguments')
+    WHEN json_type(r, '/arguments') = 'OBJECT' AND json_type(r, '/name') = 'VARCHAR' THEN json_extract(r, '/arguments')
+    ELSE r END`,
   // What a tool result carries: its structured content, else the JSON in its only text, else itself.
   `CREATE MACRO carried(r) AS CASE
     WHEN json_type(r, '/structuredContent') IN ('ARRAY', 'OBJECT') THEN json_extract(r, '/structuredContent')
@@ -190,19 +200,30 @@ export const macros = [
     ELSE coalesce(${['rows', 'rowCount', 'row_count'].map((key) => `whole(CASE WHEN json_type(r, '/${key}') IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN json_extract_string(r, '/${key}') END)`).join(', ')}) END`,
   // UTF-8 bytes: of JSON without insignificant white space (as json_transform gives it), or of the string when one was logged.
   `CREATE MACRO size_of(r) AS CASE WHEN json_type(r) = 'VARCHAR' THEN strlen(json_extract_string(r, '$')) ELSE strlen(r) END`,
+  // Names and sizes of the members of an object: [["name", bytes], …].
+  `CREATE MACRO members(r) AS CASE WHEN json_type(r) = 'OBJECT' THEN to_json(list_transform(list_slice(json_keys(r), 1, ${parameterNames.most}),
+    lambda k: json_array(left(k, ${parameterNames.longest}), size_of(json_extract(r, '/' || replace(replace(k, '~', '~0'), '/', '~1'))))))::VARCHAR END`,
 ]
 
 /** One row for each line of the log; only short values, so that memory stays apart from what the suspect wrote. */
-export const linesTable = `CREATE TABLE lines (file BIGINT, n BIGINT, size BIGINT, readable BOOLEAN, is_call BOOLEAN, mine BOOLEAN, t BIGINT, ends BIGINT,
-  server VARCHAR, tool VARCHAR, caller VARCHAR, session VARCHAR, trace VARCHAR, id VARCHAR, key VARCHAR,
-  failed BOOLEAN, rows BIGINT, bytes BIGINT, sent BIGINT, has_params BOOLEAN, has_response BOOLEAN)`
+export const linesTable = `CREATE TABLE lines (file BIGINT, n BIGINT, size BIGINT, readable BOOLEAN, is_call BOOLEAN, takes BOOLEAN, lists BOOLEAN, mine BOOLEAN, t BIGINT, ends BIGINT,
+  server VARCHAR, tool VARCHAR, caller VARCHAR, agent VARCHAR, person VARCHAR, address VARCHAR, session VARCHAR, trace VARCHAR,
+  id VARCHAR, key VARCHAR, touched VARCHAR, members VARCHAR, failed BOOLEAN, rows BIGINT, bytes BIGINT, sent BIGINT, has_params BOOLEAN, has_response BOOLEAN)`
+
+/** Tools of which it is wanted what they touch. */
+export const touchingTable = 'CREATE TABLE touching (tool VARCHAR)'
 
 /**
  * The query that turns the lines of one file into rows of the table `lines`; `from` yields the column `json`, NULL for a line
  * that is no JSON. Every line becomes a row, so that what could not be used is counted; `n` counts them as `linesOf` does, and
  * the line itself is fetched again by it when it is needed as evidence. Parameters: `$file` and `$names` (VARCHAR[]).
  */
-export function linesQuery(format: LogFormat, from: string, present: ReadonlySet<string>): string {
+export function linesQuery(
+  format: LogFormat,
+  from: string,
+  present: ReadonlySet<string>,
+  paths: Touched['paths'],
+): string {
   const f = format.fields
   // What every line is asked, and what only the calls of this server are asked.
   const v = new Extraction('v', present, [
@@ -214,7 +235,9 @@ export function linesQuery(format: LogFormat, from: string, present: ReadonlySet
     f.user,
     f.session,
     f.trace,
+    f.address,
     format.calls?.fields,
+    format.takes?.fields,
   ])
   const outcomes = [f.outcome, ...(format.failures ?? []).map((failure) => failure.fields)]
   const w = new Extraction(
@@ -223,41 +246,58 @@ export function linesQuery(format: LogFormat, from: string, present: ReadonlySet
     [f.durationMs, f.rows, f.bytes, format.end, ...outcomes],
     [f.params, f.response],
   )
-  const isCall =
-    format.calls === undefined
-      ? 'tool IS NOT NULL'
-      : `coalesce(${v.text(format.calls.fields)} = ${literal(format.calls.value)}, false)`
+  const isCall = format.calls === undefined ? 'tool IS NOT NULL' : within(v, format.calls.fields, format.calls.values)
+  const takes = within(v, format.takes?.fields, format.takes?.values)
+  const lists = within(v, format.takes?.fields, format.takes?.lists)
   // A log that names no servers is taken for the log of this one.
   const mine = f.server === undefined ? 'json IS NOT NULL' : 'coalesce(list_contains($names, server), false)'
   return `
-    SELECT $file AS file, n, strlen(json) AS size, json IS NOT NULL AS readable, is_call, mine, t,
-      t + greatest(coalesce(duration, 0), 0) AS ends,
-      named(server) AS server, coalesce(tool, 'unknown') AS tool, caller, session, trace,
+    SELECT $file AS file, n, strlen(json) AS size, json IS NOT NULL AS readable, is_call, takes, lists, mine, t,
+      ${format.timeIsEnd === true ? 't' : 't + greatest(coalesce(duration, 0), 0)'} AS ends,
+      named(server) AS server, coalesce(tool, 'unknown') AS tool, caller, agent, person, address, session, trace,
+      CASE WHEN touches THEN ${valuesAt(paths)} END AS touched, CASE WHEN mine AND is_call THEN members(told) END AS members,
       coalesce(named(id), 'line:' || left(line, 16)) AS id, ${identity(format)} AS key,
       CASE WHEN w IS NOT NULL THEN failed END AS failed,
       coalesce(rows_said, counted(inside)) AS rows,
       coalesce(bytes_said, size_of(response)) AS bytes, size_of(params) AS sent,
       params IS NOT NULL AS has_params, response IS NOT NULL AS has_response
-    FROM (SELECT *, carried(result) AS inside FROM (SELECT *, answered(logged) AS result FROM (SELECT *, unwrapped(response) AS logged FROM (
-      SELECT *, CASE WHEN is_call AND id IS NULL THEN md5(json) || ':' || strlen(json) || ':' || hash(json) END AS line,
+    FROM (SELECT *, carried(result) AS inside, asked(given) AS told FROM (SELECT *, answered(logged) AS result
+    FROM (SELECT *, unwrapped(response) AS logged, unwrapped(params) AS given FROM (
+      SELECT *, CASE WHEN (is_call OR (takes AND mine)) AND id IS NULL THEN md5(json) || ':' || strlen(json) || ':' || hash(json) END AS line,
         ${failed(format, w)} AS failed,
-        coalesce(CAST(try_cast(${w.text(f.durationMs)} AS DOUBLE) * 1000 AS BIGINT), instant(${w.text(format.end)}) - t) AS duration,
+        coalesce(CAST(try_cast(${w.text(f.durationMs)} AS DOUBLE) * ${1000 / (format.durationPerMs ?? 1)} AS BIGINT), instant(${w.text(format.end)}) - t) AS duration,
         whole(${w.text(f.rows)}) AS rows_said, whole(${w.text(f.bytes)}) AS bytes_said,
         ${w.json(f.params)} AS params, ${w.json(f.response)} AS response
       FROM (
-        SELECT *, CASE WHEN is_call AND mine THEN ${w.column()} END AS w
+        SELECT *, CASE WHEN touches OR (mine AND (is_call OR takes)) THEN ${w.column()} END AS w
         FROM (
-          SELECT *, ${isCall} AS is_call, ${mine} AS mine
+          SELECT *, is_call AND tool IN (SELECT tool FROM touching) AS touches FROM (
+          SELECT *, ${isCall} AS is_call, ${takes} AS takes, ${lists} AS lists, ${mine} AS mine
           FROM (
             SELECT n, json, v, instant(${v.text(f.time)}) AS t,
               ${v.text(f.server)} AS server, named(${v.text(f.tool)}) AS tool, ${usableId(v.text(f.id))} AS id,
               named(coalesce(${[f.agent, f.user, f.session].map((paths) => v.text(paths)).join(', ')}, 'unknown')) AS caller,
+              named(${v.text(f.agent)}) AS agent, named(${v.text(f.user)}) AS person, named(without_port(${v.text(f.address)})) AS address,
               named(${v.text(f.session)}) AS session, named(${v.text(f.trace)}) AS trace
             FROM (SELECT n, json, ${v.column()} AS v FROM (SELECT row_number() OVER () AS n, json FROM ${from}))
-          )
+          ))
         )
       )
     ))))`
+}
+
+function within(x: Extraction, fields: readonly string[] | undefined, values: readonly string[] = []): string {
+  if (values.length === 0) return 'false'
+  return `coalesce(${x.text(fields)} IN (${values.map(literal).join(', ')}), false)`
+}
+
+/** The wanted values of one call, as a JSON array of strings. */
+function valuesAt(paths: Touched['paths']): string {
+  const values = paths.map((path) => {
+    const [from, ...keys] = path.split('.')
+    return `named(nullif(json_extract_string(${from === 'params' ? 'told' : 'inside'}, ${literal(pointer(keys))}), ''))`
+  })
+  return `CAST(json_array(${values.join(', ')}) AS VARCHAR)`
 }
 
 /** Ids of spans that were not sampled are all zeros: they name nothing. */

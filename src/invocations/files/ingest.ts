@@ -1,10 +1,11 @@
 import { systemCode } from '../../errors.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { LogFormat } from '../formats/format.ts'
-import { readLine } from '../formats/read.ts'
+import { readLine, sizeOf } from '../formats/read.ts'
+import type { Touched } from '../port.ts'
 import { count, whole } from './counts.ts'
 import type { Database } from './database.ts'
-import { keysIn, linesQuery, linesTable } from './extract.ts'
+import { keysIn, linesQuery, linesTable, parameterNames, touchingTable } from './extract.ts'
 import { repaired, trimmed } from './lines.ts'
 import { look, repairs, type Source, split } from './sources.ts'
 import { literal } from './sql.ts'
@@ -23,6 +24,8 @@ export interface Job {
   readonly format: LogFormat
   /** Names of the server that the reading is about. */
   readonly names: readonly string[]
+  /** What is wanted of the things that calls touch. */
+  readonly touched: Touched
   readonly signal: AbortSignal
   /** Lines of more bytes are read one by one from the start, and not only where a query cannot take the file. */
   readonly oneByOne: number | undefined
@@ -55,6 +58,9 @@ export async function ingest(job: Job, files: readonly string[]): Promise<Ingest
   let tooLong = 0
   let repeated = 0
   await database.run(linesTable)
+  await database.run(touchingTable)
+  const tools = [...new Set(job.touched.tools)]
+  if (tools.length > 0) await database.run('INSERT INTO touching SELECT unnest($tools)', { tools })
   for (const [index, file] of files.entries()) {
     signal.throwIfAborted()
     const source = await lookAt(index * parts, file, database.folder, signal, problems)
@@ -126,7 +132,8 @@ interface Loaded {
 
 /** One file into the table. */
 async function load(job: Job, source: Source): Promise<Loaded> {
-  const { database, format, names, signal, oneByOne } = job
+  const { database, format, names, touched, signal, oneByOne } = job
+  const tools = new Set(touched.tools)
   const insert = async (from: Source) => {
     const lines = reader(job, from)
     const present = await keysIn(format, async (select) =>
@@ -134,7 +141,7 @@ async function load(job: Job, source: Source): Promise<Loaded> {
         Object.values(row).filter((value) => typeof value === 'string'),
       ),
     )
-    await database.run(`INSERT INTO lines BY NAME ${linesQuery(format, lines, present)}`, {
+    await database.run(`INSERT INTO lines BY NAME ${linesQuery(format, lines, present, touched.paths)}`, {
       file: BigInt(from.index),
       names,
     })
@@ -162,7 +169,7 @@ async function load(job: Job, source: Source): Promise<Loaded> {
         if (fixed !== undefined) mended += 1
         const kept = trimmed(fixed === undefined ? line : Buffer.from(fixed))
         n += 1
-        add(longRow(format, index, n, kept, names))
+        add(longRow(format, index, n, kept, names, { tools, paths: touched.paths }))
         return kept
       },
       signal,
@@ -174,23 +181,45 @@ async function load(job: Job, source: Source): Promise<Loaded> {
 }
 
 /** A row of the table `lines`, in the order of its columns. */
-function longRow(format: LogFormat, file: number, n: number, line: Buffer, names: readonly string[]) {
+function longRow(
+  format: LogFormat,
+  file: number,
+  n: number,
+  line: Buffer,
+  names: readonly string[],
+  { tools, paths }: { readonly tools: ReadonlySet<string>; readonly paths: Touched['paths'] },
+) {
   const start = [BigInt(file), BigInt(n), BigInt(line.length)]
   let value: unknown
   try {
     value = JSON.parse(line.toString('utf8'))
   } catch {
-    return [...start, false, false, false, ...Array.from({ length: 13 }, () => undefined), false, false]
+    return [...start, false, false, false, false, false, ...Array.from({ length: 18 }, () => undefined), false, false]
   }
   const read = readLine(format, line, value, names)
-  const { t, ends, server, tool, caller, session, trace, id, key } = read
+  const { t, ends, server, tool, caller, agent, user, address, session, trace, id, key } = read
   const own = read.isCall && read.mine
   const number = (from: number | undefined) => (own && from !== undefined ? BigInt(from) : undefined)
   return [
-    ...[...start, true, read.isCall, read.mine, t, ends, server, tool, caller, session, trace, id, key],
+    ...[...start, true, read.isCall, read.takes, read.lists, read.mine, t, ends, server, tool],
+    ...[caller, agent, user, address, session, trace, id, key],
+    read.isCall && tools.has(tool) ? JSON.stringify(paths.map((path) => read.at(path) ?? null)) : undefined,
+    own ? members(read.told) : undefined,
     own ? read.failed : undefined,
     ...[number(read.rows), number(read.bytes), number(read.sent), read.hasParams, read.hasResponse],
   ]
+}
+
+/** Names and sizes of the members of an object: `[["name", bytes], …]`. */
+function members(value: unknown): string | undefined {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
+  const some = Object.entries(value).slice(0, parameterNames.most)
+  return JSON.stringify(
+    some.map(([name, member]) => [
+      [...name.toWellFormed()].slice(0, parameterNames.longest).join(''),
+      sizeOf(member) ?? null,
+    ]),
+  )
 }
 
 function reader({ limit }: Job, source: Source): string {

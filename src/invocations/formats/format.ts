@@ -10,8 +10,18 @@ export interface LogFormat {
    * What is missing here the format does not carry, and a review says so.
    */
   readonly fields: Readonly<Partial<Record<Field, readonly string[]>>>
-  /** Which lines are tool calls: one of these fields has this value. Without it: every line that names a tool. */
-  readonly calls?: { readonly fields: readonly string[]; readonly value: string }
+  /** Which lines are tool calls: the first of these fields that is there has one of these values. Without it: every line that names a tool. */
+  readonly calls?: { readonly fields: readonly string[]; readonly values: readonly string[] }
+  /** Which other lines show that a client took something from a server, and which of those that it took in the list of tools. */
+  readonly takes?: {
+    readonly fields: readonly string[]
+    readonly values: readonly string[]
+    readonly lists: readonly string[]
+  }
+  /** Lines are written when the call has ended, and their times are ends. */
+  readonly timeIsEnd?: true
+  /** Units of the duration in a millisecond, where it is not one: 1,000,000 for nanoseconds. */
+  readonly durationPerMs?: number
   /** When the call ended, where the log has that instead of a duration. */
   readonly end?: readonly string[]
   /** Failed, when one of these fields has one of these values, or any value but false, 0 and the empty one. */
@@ -68,3 +78,18 @@ export function spellings(path: string): readonly (readonly string[])[] {
   }
   return [...found.values()]
 }
+
+/** Methods of MCP by which a client takes in text of a server, beside calls of tools. */
+export const takingMethods = {
+  values: [
+    'initialize',
+    'server/discover',
+    'tools/list',
+    'prompts/list',
+    'prompts/get',
+    'resources/list',
+    'resources/templates/list',
+    'resources/read',
+  ],
+  lists: ['tools/list'],
+} as const

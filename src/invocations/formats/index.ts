@@ -1,11 +1,17 @@
 import type { Format } from '../../config.ts'
 import { IrError } from '../../errors.ts'
+import { agentgateway } from './agentgateway.ts'
+import { contextForge } from './context-forge.ts'
+import { dockerGateway } from './docker-gateway.ts'
+import { ecs } from './ecs.ts'
 import type { LogFormat } from './format.ts'
 import { mapped } from './map.ts'
 import { otel } from './otel.ts'
 import { toolhive } from './toolhive.ts'
 
-const known = new Map([otel, toolhive].map((format) => [format.name, format]))
+const known = new Map(
+  [otel, ecs, toolhive, dockerGateway, contextForge, agentgateway].map((format) => [format.name, format]),
+)
 
 /** The format that the configuration names. @throws IrError input */
 export function formatOf(format: Format): LogFormat {

@@ -1,4 +1,4 @@
-import type { LogFormat } from './format.ts'
+import { type LogFormat, takingMethods } from './format.ts'
 
 /** An attribute of a span or log record: flat on the line, or under `attributes`. */
 const attribute = (name: string) => [name, `attributes.${name}`]
@@ -10,7 +10,8 @@ const resource = (name: string) => [`resource.${name}`, `resource.attributes.${n
  */
 export const otel: LogFormat = {
   name: 'otel',
-  calls: { fields: attribute('mcp.method.name'), value: 'tools/call' },
+  calls: { fields: attribute('mcp.method.name'), values: ['tools/call'] },
+  takes: { fields: attribute('mcp.method.name'), ...takingMethods },
   fields: {
     // A JSON-RPC id counts per session, and a span's log records share its span id: so not by themselves.
     id: ['span_id', 'spanId', 'span.id', ...attribute('jsonrpc.request.id')],

@@ -7,6 +7,10 @@ import { type LogFormat, spellings } from './format.ts'
  */
 export interface ReadLine {
   readonly isCall: boolean
+  /** Something else that a client takes from a server: a list of tools, a prompt, a resource. */
+  readonly takes: boolean
+  /** And that is the list of tools. */
+  readonly lists: boolean
   /** Whether it is about one of the names; every line is, in a log that names no servers. */
   readonly mine: boolean
   /** Start and end, microseconds since 1970. */
@@ -15,6 +19,9 @@ export interface ReadLine {
   readonly server: string | undefined
   readonly tool: string
   readonly caller: string
+  readonly agent: string | undefined
+  readonly user: string | undefined
+  readonly address: string | undefined
   readonly session: string | undefined
   readonly trace: string | undefined
   readonly id: string | undefined
@@ -26,6 +33,10 @@ export interface ReadLine {
   readonly sent: number | undefined
   readonly hasParams: boolean
   readonly hasResponse: boolean
+  /** The parameters themselves, without what a request wraps around them. */
+  readonly told: unknown
+  /** What is at a path such as `params.a.b` or `response.a.b`. */
+  readonly at: (path: string) => string | undefined
 }
 
 export function readLine(format: LogFormat, line: Uint8Array, value: unknown, names: readonly string[]): ReadLine {
@@ -38,38 +49,53 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
   const t = instant(text(f.time))
   const session = named(text(f.session))
   const trace = named(text(f.trace))
-  const isCall = format.calls === undefined ? tool !== undefined : text(format.calls.fields) === format.calls.value
+  const isCall =
+    format.calls === undefined ? tool !== undefined : format.calls.values.includes(text(format.calls.fields) ?? '')
+  const taken = text(format.takes?.fields)
   const params = firstOf(f.params, value, asJson)
   const response = firstOf(f.response, value, asJson)
   const duration = Number(text(f.durationMs))
   const end = instant(text(format.end))
   const took =
     text(f.durationMs) !== undefined && Number.isFinite(duration)
-      ? BigInt(Math.round(duration * 1000))
+      ? BigInt(Math.round((duration * 1000) / (format.durationPerMs ?? 1)))
       : end !== undefined && t !== undefined
         ? end - t
         : 0n
   const hash = createHash('sha256').update(line).digest('hex')
   const parts = { time: t?.toString(), session, trace, tool: named(tool) }
+  const told = asked(parsed(params)?.value ?? params)
+  const carries = carried(response)
+  const at = (path: string) => {
+    const [from, ...keys] = path.split('.')
+    return named(asText(memberAt(keys, from === 'params' ? told : carries)))
+  }
   const identity = [named(id) ?? '', ...(format.idWithin ?? []).map((part) => parts[part] ?? '')]
   return {
     isCall,
+    takes: taken !== undefined && format.takes?.values.includes(taken) === true,
+    lists: taken !== undefined && format.takes?.lists.includes(taken) === true,
     mine: f.server === undefined || (server !== undefined && names.includes(server)),
     t,
-    ends: t === undefined ? undefined : t + (took > 0n ? took : 0n),
+    ends: t === undefined ? undefined : t + (took > 0n && format.timeIsEnd !== true ? took : 0n),
     server: named(server),
     tool: named(tool) ?? 'unknown',
     caller: named(text(f.agent) ?? text(f.user) ?? text(f.session)) ?? 'unknown',
+    agent: named(text(f.agent)),
+    user: named(text(f.user)),
+    address: named(withoutPort(text(f.address))),
     session,
     trace,
     id: named(id) ?? `line:${hash.slice(0, 16)}`,
     key: id === undefined ? hash : identity.map((part) => `${[...part].length}:${part}`).join(''),
     failed: failed(format, text),
-    rows: whole(text(f.rows)) ?? countRows(response),
+    rows: whole(text(f.rows)) ?? countRows(carries),
     bytes: whole(text(f.bytes)) ?? sizeOf(response),
     sent: sizeOf(params),
     hasParams: params !== undefined,
     hasResponse: response !== undefined,
+    told,
+    at,
   }
 }
 
@@ -79,12 +105,14 @@ function firstOf<T>(
   take: (value: unknown) => T | undefined,
 ): T | undefined {
   for (const keys of (paths ?? []).flatMap((path) => spellings(path))) {
-    const found = take(
-      keys.reduce<unknown>((at, key) => (isObject(at) && Object.hasOwn(at, key) ? at[key] : undefined), value),
-    )
+    const found = take(memberAt(keys, value))
     if (found !== undefined) return found
   }
   return undefined
+}
+
+function memberAt(keys: readonly string[], value: unknown): unknown {
+  return keys.reduce<unknown>((at, key) => (isObject(at) && Object.hasOwn(at, key) ? at[key] : undefined), value)
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -127,6 +155,16 @@ function whole(text: string | undefined): number | undefined {
   return Number.isSafeInteger(n) && n >= 0 ? n : undefined
 }
 
+/** The port of a client is another one each time. */
+function withoutPort(address: string | undefined): string | undefined {
+  return (
+    /^(?:\[(.+)\]|([^:]+)):\d+$/
+      .exec(address ?? '')
+      ?.slice(1)
+      .find((host) => host !== undefined) ?? address
+  )
+}
+
 function named(text: string | undefined): string | undefined {
   if (text === undefined || text.length <= 300) return text?.toWellFormed()
   const characters = [...text.toWellFormed()]
@@ -159,8 +197,15 @@ function parsed(text: unknown): { readonly value: unknown } | undefined {
   }
 }
 
-/** How many rows a response carries; see the macros of files/extract.ts. */
-function countRows(response: unknown): number | undefined {
+/** The arguments inside a request; see the macros of files/extract.ts. */
+function asked(value: unknown): unknown {
+  if (!isObject(value)) return value
+  if (isObject(value.params) && isObject(value.params.arguments)) return value.params.arguments
+  return isObject(value.arguments) && typeof value.name === 'string' ? value.arguments : value
+}
+
+/** What a response carries. */
+function carried(response: unknown): unknown {
   let value = parsed(response)?.value ?? response
   if (isObject(value) && isObject(value.result) && 'jsonrpc' in value) value = value.result
   if (isObject(value)) {
@@ -170,6 +215,11 @@ function countRows(response: unknown): number | undefined {
     if (typeof structuredContent === 'object' && structuredContent !== null) value = structuredContent
     else if (only !== undefined) value = only.value
   }
+  return value
+}
+
+/** How many rows that is. */
+function countRows(value: unknown): number | undefined {
   if (Array.isArray(value)) return value.length
   if (!isObject(value)) return undefined
   for (const key of ['rows', 'records', 'items', 'results', 'data']) {
@@ -183,7 +233,7 @@ function countRows(response: unknown): number | undefined {
   return undefined
 }
 
-function sizeOf(value: unknown): number | undefined {
+export function sizeOf(value: unknown): number | undefined {
   if (value === undefined) return undefined
   return Buffer.byteLength(typeof value === 'string' ? value : JSON.stringify(value))
 }

@@ -6,7 +6,20 @@ import type { LogFormat } from './format.ts'
  */
 export const toolhive: LogFormat = {
   name: 'toolhive',
-  calls: { fields: ['type'], value: 'mcp_tool_call' },
+  calls: { fields: ['type'], values: ['mcp_tool_call'] },
+  takes: {
+    fields: ['type'],
+    values: [
+      'mcp_initialize',
+      'mcp_tools_list',
+      'mcp_prompts_list',
+      'mcp_prompt_get',
+      'mcp_resources_list',
+      'mcp_resource_read',
+    ],
+    lists: ['mcp_tools_list'],
+  },
+  timeIsEnd: true,
   fields: {
     id: ['audit_id', 'auditId', 'metadata.audit_id', 'metadata.auditId'],
     time: ['logged_at', 'loggedAt', 'time'],

@@ -1,0 +1,170 @@
+import { ModifyNetworkInterfaceAttributeCommand, type NetworkInterface } from '@aws-sdk/client-ec2'
+import type { Call } from '../../change.ts'
+import { IrError } from '../../errors.ts'
+import { safe } from '../../ui/safe-text.ts'
+import type { Kind } from './action.ts'
+import type { Drafting } from './aims.ts'
+import { asWanted, ensureGroups, type GroupParams, removeGroups, wantedHop } from './isolation-group.ts'
+import { clients, findGroup, groupName, readInterface, readRules, type Target, type World } from './world.ts'
+
+/** The cut: one group without rules for each VPC, and every interface in just that group. */
+
+/** How long a passing-through interface is open, so that its flows are seen once under the rules that untrack them. */
+const hopMs = 1000
+
+interface InterfaceParams {
+  eni: string
+  vpc: string
+  name: string
+  hop: boolean
+}
+
+/** @returns the ids of the changes by interface */
+export function cutAims({ world, call, region, aim }: Drafting): ReadonlyMap<string, string> {
+  // The cut: one group without rules for each VPC, and every interface in just that group.
+  const { consumers } = call.target
+  const name = groupName(call)
+  const made = new Map<string, string>()
+  for (const vpc of [...new Set(world.interfaces.map(({ VpcId }) => VpcId ?? ''))].sort()) {
+    const hop = world.interfaces.some((one) => one.VpcId === vpc && hops(one, world, call))
+    const params: GroupParams = { vpc, name, allow: call.target.deployment.allow, hop }
+    const group = world.isolation.get(vpc)
+    made.set(
+      vpc,
+      aim('isolation-group', `security group ${name} in ${vpc}`, {
+        holds: group !== undefined && asWanted(group.rules, params.allow),
+        claim: `the isolation group of ${vpc} lets nothing through${params.allow.length === 0 ? '' : ` but ${params.allow.join(', ')}`}`,
+        seen: group === undefined ? 'there is none' : `${group.id} has ${group.rules.length} rules`,
+        summary: `Make a security group in ${vpc} that lets nothing through${params.allow.length === 0 ? '' : ` but ${params.allow.join(', ')}`}${hop ? `, and ${wantedHop} to pass through` : ''}`,
+        effect: 'creates',
+        priority: 'essential',
+        params,
+        undo: { delete: true },
+        command: `ec2 create-security-group --vpc-id ${vpc} --group-name ${name} --description "mcp-ir isolation"`,
+      }),
+    )
+  }
+  const cuts = new Map<string, string>()
+  for (const eni of world.interfaces) {
+    const id = eni.NetworkInterfaceId ?? ''
+    const vpc = eni.VpcId ?? ''
+    const instance = eni.Attachment?.InstanceId ?? ''
+    const groups = (eni.Groups ?? []).flatMap(({ GroupId }) => GroupId ?? []).sort()
+    const isolation = world.isolation.get(vpc)?.id
+    const hop = hops(eni, world, call)
+    const description = world.instances.find(({ InstanceId }) => InstanceId === instance)
+    const cutting = aim('isolate-interface', `network interface ${id}`, {
+      holds: isolation !== undefined && groups.length === 1 && groups[0] === isolation,
+      claim: `${id} of ${instance} is only in the isolation group`,
+      seen: `${groups.join(', ')}${isolation === undefined ? '' : ` (isolation group: ${isolation})`}`,
+      summary: `Cut ${id} of ${instance} off${hop ? ', through an open group for a second so that its active flows end too' : ''}`,
+      priority: 'essential',
+      after: [made.get(vpc) ?? ''],
+      params: { eni: id, vpc, name, hop } satisfies InterfaceParams,
+      undo: { groups },
+      breaks: (consumers ?? []).map((consumer) => `${consumer} loses its tools`),
+      command: `ec2 modify-network-interface-attribute --network-interface-id ${id} --groups "$(aws ec2 describe-security-groups --region ${region} --filters Name=group-name,Values=${name} Name=vpc-id,Values=${vpc} --query 'SecurityGroups[0].GroupId' --output text)"`,
+      facts: {
+        account: eni.OwnerId ?? '',
+        region,
+        instance,
+        name: safe(description?.Tags?.find(({ Key }) => Key === 'Name')?.Value ?? 'none'),
+        state: description?.State?.Name ?? 'unknown',
+        'running since': description?.LaunchTime?.toISOString() ?? 'unknown',
+        address: [eni.PrivateIpAddress, eni.Association?.PublicIp].filter((address) => address).join(', '),
+        subnet: eni.SubnetId ?? '',
+      },
+    })
+    cuts.set(id, cutting)
+  }
+  return cuts
+}
+
+export const isolationGroup: Kind<GroupParams, unknown> = {
+  apply: (params, call, change) => ensureGroups(params, call, change.id),
+  async holds({ vpc, name, allow, hop }, call) {
+    const group = await findGroup(call, vpc, name)
+    if (group === undefined || !asWanted(await readRules(call, group), allow)) return false
+    return !hop || (await findGroup(call, vpc, `${name}-hop`)) !== undefined
+  },
+  back: {
+    // What is still in it when it is to be deleted stops the deletion, by AWS itself.
+    drift: async () => [],
+    apply: ({ vpc, name }, _, call) => removeGroups(vpc, name, call),
+    async holds({ vpc, name }, _, call) {
+      const left = await Promise.all([findGroup(call, vpc, name), findGroup(call, vpc, `${name}-hop`)])
+      return left.every((group) => group === undefined)
+    },
+  },
+}
+
+export const isolateInterface: Kind<InterfaceParams, { groups: string[] }> = {
+  async apply({ eni, vpc, name, hop }, call) {
+    const group = await findGroup(call, vpc, name)
+    if (group === undefined) throw new IrError('partial', `The isolation group ${name} of ${vpc} is not there.`)
+    const through = hop ? await findGroup(call, vpc, `${name}-hop`) : undefined
+    let hopped = false
+    if (through !== undefined) {
+      // A flow that is allowed both ways from and to everywhere is no longer tracked, and so ends with its permission.
+      try {
+        await setGroups(call, eni, [through])
+        await new Promise((resolve) => setTimeout(resolve, hopMs))
+        hopped = true
+      } catch {
+        // The hop is an extra. Whatever came of it, the cut follows at once.
+      }
+    }
+    await setGroups(call, eni, [group])
+    return { groups: [group], hopped }
+  },
+  async holds({ eni, vpc, name }, call) {
+    const now = await groupsNow(call, eni)
+    if (now === undefined) return true
+    const group = await findGroup(call, vpc, name)
+    return group !== undefined && now.length === 1 && now[0] === group
+  },
+  back: {
+    async drift({ eni, vpc, name }, { groups }, call) {
+      const now = await groupsNow(call, eni)
+      if (now === undefined) return [`${eni} no longer exists`]
+      const group = await findGroup(call, vpc, name)
+      const as = now.join(', ')
+      return (now.length === 1 && now[0] === group) || as === groups.join(', ')
+        ? []
+        : [`${eni} is in ${as} now, and would be put back into ${groups.join(', ')}`]
+    },
+    async apply({ eni }, { groups }, call) {
+      await setGroups(call, eni, groups)
+    },
+    async holds({ eni }, { groups }, call) {
+      const now = await groupsNow(call, eni)
+      return now === undefined || now.join() === groups.join()
+    },
+  },
+}
+
+/** Whether this interface goes through an open group: never one that the whole internet could reach meanwhile. */
+function hops(
+  { Association, Ipv6Addresses, Attachment, Groups, PrivateIpAddresses }: NetworkInterface,
+  { instances, ruleless }: World,
+  { target }: Call<Target>,
+): boolean {
+  const { cut } = target.deployment
+  const state = instances.find(({ InstanceId }) => InstanceId === Attachment?.InstanceId)?.State?.Name
+  if (cut === 'groups' || cut === 'nacl' || state === 'stopped' || state === 'stopping') return false
+  // Somebody isolated it before: nothing may open it again, not for a second.
+  if (Groups?.every(({ GroupId }) => ruleless.has(GroupId ?? '')) === true) return false
+  const shown =
+    Association?.PublicIp ?? PrivateIpAddresses?.find((one) => one.Association?.PublicIp)?.Association?.PublicIp
+  return cut === 'hop' || (shown === undefined && (Ipv6Addresses ?? []).length === 0)
+}
+
+async function groupsNow(call: Call<Target>, eni: string): Promise<string[] | undefined> {
+  const found = await readInterface(call, eni)
+  return found === undefined ? undefined : (found.Groups ?? []).flatMap(({ GroupId }) => GroupId ?? []).sort()
+}
+
+/** One interface at a time: the groups of an instance miss all but its first interface. */
+async function setGroups(call: Call<Target>, NetworkInterfaceId: string, Groups: string[]): Promise<void> {
+  await clients(call).ec2.send(new ModifyNetworkInterfaceAttributeCommand({ NetworkInterfaceId, Groups }))
+}

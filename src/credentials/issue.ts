@@ -1,0 +1,109 @@
+import type { Action, ActionCall, Change, Json, JsonObject, Receipt } from '../change.ts'
+import { IrError } from '../errors.ts'
+import type { CredentialTarget } from './port.ts'
+import { fingerprint } from './secret-source.ts'
+import type { Kept, Store } from './store.ts'
+
+/** How one kind of credential is made anew. */
+export interface Issuing<T extends CredentialTarget> {
+  /**
+   * Makes one new secret; the client must not try it again by itself.
+   * @returns the secret, and what names it to its issuer without telling it (an accessor, a key id, a version)
+   * @throws IrError `ambiguous` when it may have been made
+   */
+  issue(change: Change, call: ActionCall<T>): Promise<{ readonly secret: string; readonly ref: JsonObject }>
+  /** Takes back one that was issued and not delivered. Doing it again does no harm. @throws IrError */
+  discard(ref: JsonObject, change: Change, call: ActionCall<T>): Promise<void>
+  /**
+   * What this change may have issued although the answer never came: by metadata, tag or time. Reads only. Those in `known` were
+   * answered. Not needed where a new secret replaces the one before.
+   */
+  lost?(known: readonly JsonObject[], change: Change, call: ActionCall<T>): Promise<readonly JsonObject[]>
+}
+
+/** Where one credential's new secret goes. */
+export interface Destination {
+  readonly store: Store
+  /** Undefined: the secret is the store's whole value. */
+  readonly key: string | undefined
+}
+
+/** `output` of the receipt. */
+export interface Issued {
+  readonly ref: JsonObject
+  /** Of the new secret, within this case. */
+  readonly fingerprint: string
+  readonly delivered: { readonly kind: string; readonly path: string; readonly version?: number | string }
+}
+
+/**
+ * One new secret, from its issuer straight to its destination. On disk is first that it is asked for, then what names it
+ * (`issued`), then where it went (the receipt), so that a crash at any point ends with one living new secret, the delivered one: what was
+ * issued and is not at the destination is taken back, and another one issued.
+ */
+export function issueAndDeliver<T extends CredentialTarget>(
+  issuing: Issuing<T>,
+  destinationOf: (call: ActionCall<T>) => Promise<Destination>,
+): Action<T> {
+  return {
+    async apply(change, call) {
+      const { store, key } = await destinationOf(call)
+      await store.prepare?.(call)
+      await takeBack(change, call)
+      await call.record({ asking: true })
+      const { secret, ref } = await issuing.issue(change, call)
+      const print = fingerprint(call.caseId, secret)
+      await call.record({ issued: ref, fingerprint: print })
+      try {
+        const kept = await store.put(key, secret, call)
+        return receipt({ ref, fingerprint: print, delivered: deliveredTo(store, kept) })
+      } catch (error) {
+        // Where it may have arrived, `settle` looks first.
+        if (error instanceof IrError && !error.ambiguous) await takeBack(change, call)
+        throw error
+      }
+    },
+
+    async settle(_, call) {
+      const last = undelivered(call).at(-1)
+      if (last === undefined) return undefined
+      const { store, key } = await destinationOf(call)
+      const found = await store.get(key, call)
+      if (found === undefined || fingerprint(call.caseId, found.secret) !== last.fingerprint) return undefined
+      const { version } = found
+      return receipt({ ...last, delivered: deliveredTo(store, { version }) })
+    },
+  }
+
+  async function takeBack(change: Change, call: ActionCall<T>): Promise<void> {
+    const known = call.recorded.flatMap(({ issued }) => (issued === undefined ? [] : [issued as JsonObject]))
+    const asked = call.recorded.some(({ asking }) => asking === true)
+    const lost = asked ? ((await issuing.lost?.(known, change, call)) ?? []) : []
+    for (const ref of [...undelivered(call).map(({ ref }) => ref), ...lost]) {
+      await issuing.discard(ref, change, call)
+      await call.record({ discarded: ref })
+    }
+  }
+}
+
+/** Issued by earlier tries, and not taken back. */
+function undelivered(call: ActionCall<CredentialTarget>): { readonly ref: JsonObject; readonly fingerprint: string }[] {
+  const discarded = new Set(call.recorded.flatMap((one) => (one.discarded === undefined ? [] : [text(one.discarded)])))
+  return call.recorded.flatMap(({ issued, fingerprint: print }) =>
+    issued === undefined || discarded.has(text(issued))
+      ? []
+      : [{ ref: issued as JsonObject, fingerprint: String(print) }],
+  )
+}
+
+function deliveredTo({ kind, path }: Store, { version }: Kept): Issued['delivered'] {
+  return { kind, path, ...(version === undefined ? {} : { version }) }
+}
+
+function receipt(issued: Issued): Receipt {
+  return { output: issued as unknown as Json }
+}
+
+function text(ref: Json): string {
+  return JSON.stringify(ref)
+}

@@ -1,0 +1,184 @@
+import type { Action, Call, Change, Json, JsonObject, Observation, Problem, Receipt } from '../change.ts'
+import type { CredentialOf } from '../registry/port.ts'
+import { type CredentialIntent, type CredentialState, type Credentials, type CredentialTarget, stage } from './port.ts'
+
+/**
+ * A value that lies in a store and is accepted elsewhere. It dies only where it is accepted: the issuer that the registry names
+ * revokes it and makes the new one. Without an issuer, or while that one does not confirm, the value is alive, whatever
+ * is deleted in the store.
+ */
+export type Stored = CredentialOf<'vault-kv'> | CredentialOf<'aws-secret'> | CredentialOf<'azure-key-vault'>
+
+type StoredCall<C extends Stored> = Call<CredentialTarget<C>> & { readonly intent: CredentialIntent }
+
+/** What one kind of store does for the values in it. */
+export interface StoredValue<C extends Stored = Stored> {
+  readonly permissions: readonly string[]
+  /** There? Permitted? Reads only. */
+  check(call: StoredCall<C>): Promise<readonly Problem[]>
+  /**
+   * Puts the versions before the new one out of the way, recoverably (they identify the leaked one). Reads only; empty when there
+   * are none.
+   * @param after what must have delivered the new value first
+   */
+  planRetire(call: StoredCall<C>, after: readonly string[]): Promise<readonly Change[]>
+  /** What lies in the store now: to be tried once its issuer has revoked it. In memory only. @throws IrError */
+  held?(call: StoredCall<C>): Promise<readonly { readonly secret: string; readonly where: string }[]>
+  /** What is seen of the store once all is done: old versions, stray labels. */
+  look(call: StoredCall<C>): Promise<{ readonly observed: readonly Observation[]; readonly residue: readonly string[] }>
+  /**
+   * What the store itself can do where no issuer is named: have a value rotated by a function that it knows.
+   * @param otherwise what holds of a value that it cannot do that for
+   */
+  own?(otherwise: Credentials<C>): Credentials<C>
+  /** Which value it is and where, for who has to change it by hand: `the value at secret/crm in Vault`. */
+  name(credential: C): string
+  readonly actions: Readonly<Record<string, Action<CredentialTarget<C>>>>
+}
+
+/** The credential as its issuer knows it. */
+export interface ValueIssuer {
+  readonly adapter: Credentials
+  readonly target: CredentialTarget
+}
+
+/** Marks the issuer's actions among those of the store. */
+const prefix = 'issuer: '
+
+/** The store's values with their issuer as one adapter. */
+export function storedCredential<C extends Stored>(
+  store: StoredValue<C>,
+  issuer: ValueIssuer | undefined,
+): Credentials<C> {
+  if (issuer !== undefined) return withIssuer(store, issuer)
+  const byHand = withoutIssuer(store)
+  return store.own?.(byHand) ?? byHand
+}
+
+function withIssuer<C extends Stored>(store: StoredValue<C>, { adapter, target }: ValueIssuer): Credentials<C> {
+  /** About the same credential where it is accepted, and about the issuer's own changes only. */
+  const forIssuer = <T extends Call<CredentialTarget<C>>>(call: T) => ({
+    ...call,
+    // After a rotation the new one may lie there, which has to live.
+    target: call.intent === 'revoke' ? { ...target, held: heldBy(call) } : target,
+    changes: call.changes.filter(isIssuers).map(unmarked),
+  })
+  return {
+    permissions: [...store.permissions, ...adapter.permissions],
+
+    async check(call) {
+      const [own, issuers] = await Promise.all([store.check(call), adapter.check(forIssuer(call))])
+      return [...own, ...issuers]
+    },
+
+    async plan(call) {
+      const changes = (await adapter.plan(forIssuer(call))).map(marked)
+      if (call.intent !== 'rotate' || changes.length === 0) return changes
+      const ids = changes.map(({ id }) => id)
+      const retire = await store.planRetire(call, ids)
+      return [...changes, ...retire.map((change) => ({ ...change, stage: stage.tidy }))]
+    },
+
+    async collect(call) {
+      await adapter.collect?.(forIssuer(call))
+    },
+
+    async verify(call) {
+      const { id, kind } = call.target.credential
+      const [own, verdict] = await Promise.all([store.look(call), adapter.verify(forIssuer(call))])
+      const residue = [...verdict.residue, ...own.residue]
+      const observed = [...verdict.observed, ...own.observed]
+      const state =
+        verdict.state === 'verified' && (residue.length > 0 || observed.some(({ holds }) => !holds))
+          ? 'residual'
+          : verdict.state
+      return { ...verdict, state, observed, residue, output: { ...(verdict.output as JsonObject), id, kind } }
+    },
+
+    actions: {
+      ...store.actions,
+      ...Object.fromEntries(
+        Object.entries(adapter.actions).map(([name, action]) => [`${prefix}${name}`, delegated(action)]),
+      ),
+    },
+  }
+
+  function heldBy(call: Call<CredentialTarget<C>>): NonNullable<CredentialTarget['held']> {
+    return async (signal) => {
+      const [elsewhere, here] = await Promise.all([
+        target.held?.(signal) ?? [],
+        store.held?.({ ...call, intent: 'revoke' }) ?? [],
+      ])
+      return [...here, ...elsewhere.filter(({ secret }) => here.every((one) => one.secret !== secret))]
+    }
+  }
+
+  function delegated(action: Action<CredentialTarget>): Action<CredentialTarget<C>> {
+    const { undo } = action
+    return {
+      apply: (change, call) => action.apply(unmarked(change), forIssuer(call)),
+      settle: (change, call) => action.settle(unmarked(change), forIssuer(call)),
+      ...(undo === undefined
+        ? {}
+        : {
+            undo: {
+              drift: (change: Change, receipt: Receipt, call) => undo.drift(unmarked(change), receipt, forIssuer(call)),
+              apply: (change: Change, receipt: Receipt, call) => undo.apply(unmarked(change), receipt, forIssuer(call)),
+              settle: (change: Change, receipt: Receipt, call) =>
+                undo.settle(unmarked(change), receipt, forIssuer(call)),
+            } satisfies Action<CredentialTarget<C>>['undo'],
+          }),
+    }
+  }
+}
+
+function withoutIssuer<C extends Stored>(store: StoredValue<C>): Credentials<C> {
+  const byHand = (credential: C): string => `change ${store.name(credential)} where it is accepted, by hand`
+  return {
+    permissions: store.permissions,
+
+    async check(call) {
+      const own = await store.check(call)
+      if (call.intent === 'reinstate') return own
+      const message = `${store.name(call.target.credential)} has no issuer in the registry: it stays alive`
+      return [...own, { kind: 'warning', message, hint: byHand(call.target.credential) }]
+    },
+
+    plan: async () => [],
+
+    async verify(call) {
+      const { credential, sharedWith } = call.target
+      const { observed, residue } = await store.look(call)
+      if (call.intent === 'reinstate')
+        return { state: 'verified', observed, residue, limits: [], output: output('alive', 'it was never revoked') }
+      const claim = `${credential.id} is refused where it is accepted`
+      const seen = 'nobody there was told: a store is not the issuer, and the registry names none'
+      return {
+        state: 'failed',
+        observed: [...observed, { claim, seen, holds: false }],
+        residue: [...residue, `${credential.id}: ${byHand(credential)}`],
+        limits: [],
+        output: output('alive', `a store is not the issuer: ${byHand(credential)}`),
+      }
+
+      function output(state: CredentialState['state'], proof: string): Json {
+        const { id, kind } = credential
+        return { id, kind, state, proof, sharedWith } satisfies CredentialState
+      }
+    },
+
+    actions: store.actions,
+  }
+}
+
+function isIssuers({ action }: Change): boolean {
+  return action.startsWith(prefix)
+}
+
+function marked(change: Change): Change {
+  return { ...change, action: `${prefix}${change.action}` }
+}
+
+function unmarked(change: Change): Change {
+  return { ...change, action: change.action.slice(prefix.length) }
+}

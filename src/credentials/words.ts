@@ -1,0 +1,42 @@
+import type { Call, Json, JsonObject } from '../change.ts'
+import { IrError } from '../errors.ts'
+import type { CredentialState, CredentialTarget } from './port.ts'
+
+/** Small words that adapters of credentials share. */
+
+/** @throws IrError interrupted */
+export function mayGoOn(call: Pick<Call<unknown>, 'signal'>): void {
+  if (call.signal.aborted) throw new IrError('interrupted', 'Interrupted.')
+}
+
+export function field(value: Json | undefined, name: string): Json | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject)[name] : undefined
+}
+
+export function textField(value: Json | undefined, name: string): string {
+  const found = field(value, name)
+  if (typeof found !== 'string') throw new TypeError(`${name} is missing`)
+  return found
+}
+
+/** One argument for a shell. */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+}
+
+export function stateOf(
+  { credential, sharedWith }: CredentialTarget,
+  state: CredentialState['state'],
+  proof: string,
+): CredentialState {
+  return { id: credential.id, kind: credential.kind, state, proof, sharedWith }
+}
+
+export function asJson(state: CredentialState): Json {
+  return { ...state }
+}
+
+/** Part of the name of a file that we make. */
+export function fileName(name: string): string {
+  return name.replace(/[^\w.-]/g, '_')
+}

@@ -1,0 +1,54 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import type { CredentialTarget } from '../../src/credentials/port.ts'
+import { adapter } from '../../src/credentials/vault-token.ts'
+import type { CredentialOf } from '../../src/registry/port.ts'
+import { callFor } from '../contracts/credentials.ts'
+
+/** What OpenBao does not answer, and HashiCorp Vault does: made by hand, after its documentation and source. */
+const answers: Record<string, readonly [number, object]> = {
+  '/v1/auth/token/lookup-accessor': [403, { errors: ['1 error occurred:\n\t* invalid accessor\n\n'] }],
+  '/v1/sys/leases/count?type=irrevocable': [200, { data: { lease_count: 2 } }],
+}
+const server = createServer((request, response) => {
+  const [status, body] = answers[request.url ?? ''] ?? [404, { errors: [] }]
+  request.resume().on('end', () => response.writeHead(status).end(JSON.stringify(body)))
+})
+const before = { ...process.env }
+beforeAll(async () => {
+  for (const name of Object.keys(process.env)) if (/^(?:VAULT|BAO)_/.test(name)) delete process.env[name]
+  process.env.VAULT_TOKEN = 'hvs.of-the-responder'
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+})
+afterAll(() => {
+  process.env = before
+  server.closeAllConnections()
+  server.close()
+})
+
+const target = (): CredentialTarget<CredentialOf<'vault-token'>> => ({
+  server: 'io.acme/crm',
+  credential: { id: 'token', kind: 'vault-token', accessor: 'abc' },
+  sharedWith: [],
+  vault: { address: `http://127.0.0.1:${(server.address() as AddressInfo).port}` },
+})
+
+it('an accessor that HashiCorp Vault does not know is a dead token, and leases that could not be revoked are counted', async () => {
+  const verdict = await adapter.verify(callFor(target(), 'revoke'))
+  expect(verdict.output).toMatchObject({ state: 'dead' })
+  expect(verdict.state).toBe('residual')
+  expect(verdict.residue).toEqual([expect.stringMatching(/^2 leases .*irrevocable/)])
+  expect(await adapter.plan(callFor(target(), 'revoke'))).toEqual([])
+})
+
+it('an accessor that may not be looked up is not called dead', async () => {
+  const [, body] = answers['/v1/auth/token/lookup-accessor'] ?? []
+  answers['/v1/auth/token/lookup-accessor'] = [403, { errors: ['1 error occurred:\n\t* permission denied\n\n'] }]
+  try {
+    await expect(adapter.verify(callFor(target(), 'revoke'))).rejects.toMatchObject({ code: 'denied' })
+  } finally {
+    answers['/v1/auth/token/lookup-accessor'] = [403, body ?? {}]
+  }
+})
