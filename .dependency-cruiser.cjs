@@ -30,7 +30,7 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/', pathNot: ['^src/(containment|credentials|deployment|invocations)/index\\.ts$'] },
       to: {
-        path: '^src/(containment|deployment)/(local-process|aws-ec2|mcp-client-config)\\.ts$|^src/credentials/(oauth|aws-iam-user|aws-iam-role)\\.ts$|^src/invocations/files\\.ts$',
+        path: '^src/(containment|deployment)/(local-process|aws-ec2|mcp-client-config)\\.ts$|^src/credentials/(oauth|exec|postgres|aws-[a-z-]+|vault-[a-z]+|azure-key-vault)\\.ts$|^src/invocations/files\\.ts$',
       },
     },
     {

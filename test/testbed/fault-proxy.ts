@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 
 /** One request, as it went over the wire. */
-interface ProxiedCall {
+export interface ProxiedCall {
   readonly method: string
   /** With its query. */
   readonly path: string

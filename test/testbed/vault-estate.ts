@@ -2,13 +2,6 @@ import { bounded } from '../../src/bounded.ts'
 import type { Openbao } from './openbao.ts'
 import type { Postgres } from './postgres.ts'
 
-/** One of them, as a careful person's script would have it in a list. */
-export type Listed =
-  | { readonly kind: 'approle'; readonly role: string }
-  | { readonly kind: 'token'; readonly accessor: string }
-  | { readonly kind: 'database'; readonly role: string }
-  | { readonly kind: 'postgres'; readonly user: string }
-
 /** A server with very many credentials in OpenBao and PostgreSQL, all of them in use: a quarter each of four kinds. */
 export interface VaultEstate {
   readonly registry: string
@@ -16,15 +9,15 @@ export interface VaultEstate {
   living(): Promise<string[]>
   /** The entries of which not exactly one new secret works, the delivered one. */
   wronglyRotated(delivered: Readonly<Record<string, string>>): Promise<string[]>
-  /** What the bench's bare script acts on. */
-  readonly listed: readonly Listed[]
+  /** What Vault calls the things in it, in the same order in every estate of that size. */
+  readonly ids: readonly string[]
   /** Every secret, which must surface nowhere. */
   readonly secrets: readonly string[]
 }
 
 interface Entry {
   readonly line: string
-  readonly listed: Listed
+  readonly ids: readonly string[]
   readonly secret: string
   lives(): Promise<boolean>
   /** Whether exactly this one works now; undefined where nothing is issued anew. */
@@ -62,7 +55,7 @@ export async function makeVaultEstate(bao: Openbao, postgres: Postgres, size: nu
       const login = { role_id: data.role_id, secret_id: made.data.secret_id }
       const { auth } = await bao.ok('POST', 'auth/approle/login', login, '')
       return {
-        listed: { kind: 'approle', role: `estate-${n}` },
+        ids: [auth.accessor, auth.entity_id, made.data.secret_id_accessor],
         line: `{id: c${n}, kind: vault-approle, mount: approle, role: estate-${n}}`,
         secret: login.secret_id,
         lives: async () =>
@@ -80,7 +73,7 @@ export async function makeVaultEstate(bao: Openbao, postgres: Postgres, size: nu
     async (n) => {
       const { auth } = await bao.ok('POST', 'auth/token/create-orphan', { policies: ['default'], ttl: '1h' })
       return {
-        listed: { kind: 'token', accessor: auth.accessor },
+        ids: [auth.accessor],
         line: `{id: c${n}, kind: vault-token, accessor: ${auth.accessor}}`,
         secret: auth.client_token,
         lives: () => bao.lives(auth.client_token),
@@ -92,9 +85,9 @@ export async function makeVaultEstate(bao: Openbao, postgres: Postgres, size: nu
         creation_statements: `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`,
         default_ttl: '1h',
       })
-      const { data } = await bao.ok('GET', `database/creds/estate-${n}`)
+      const { data, lease_id } = await bao.ok('GET', `database/creds/estate-${n}`)
       return {
-        listed: { kind: 'database', role: `estate-${n}` },
+        ids: [lease_id.slice(lease_id.lastIndexOf('/') + 1)],
         line: `{id: c${n}, kind: vault-database, mount: database, role: estate-${n}, database: ${database}}`,
         secret: data.password,
         lives: () => connects(data.username, data.password),
@@ -106,7 +99,7 @@ export async function makeVaultEstate(bao: Openbao, postgres: Postgres, size: nu
       await postgres.sql(`CREATE ROLE ${user} LOGIN PASSWORD '${secret}'`)
       await bao.ok('POST', `secret/data/estate/${n}`, { data: { value: secret } })
       return {
-        listed: { kind: 'postgres', user },
+        ids: [],
         line: `{id: c${n}, kind: vault-kv, mount: secret, path: estate/${n}, fields: [value], issuer: {kind: postgres, user: ${user}, database: ${database}}}`,
         secret,
         lives: () => connects(user, secret),
@@ -114,6 +107,7 @@ export async function makeVaultEstate(bao: Openbao, postgres: Postgres, size: nu
       }
     },
   ]
+  const mounts = await bao.ok('GET', 'sys/auth')
   const entries = await bounded(
     Array.from({ length: size }, (_, n) => n),
     async (n) => (kinds[n % kinds.length] as (typeof kinds)[number])(n),
@@ -140,7 +134,7 @@ ${entries.map(({ line }) => `      - ${line}\n`).join('')}`,
       })
       return all.flat()
     },
-    listed: entries.map(({ listed }) => listed),
+    ids: [mounts.data['approle/'].accessor, ...entries.flatMap(({ ids }) => ids)],
     secrets: entries.map(({ secret }) => secret),
   }
 }
