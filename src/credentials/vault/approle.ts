@@ -4,6 +4,7 @@ import type { CredentialOf } from '../../registry/port.ts'
 import type { CredentialTarget } from '../port.ts'
 import { objectOf, type VaultClient, vaultClient } from './client.ts'
 import { type Entity, entityById, entityOfAlias } from './entity.ts'
+import { mountsOf } from './holders.ts'
 import { caseKey, type SecretId, secretIdsOf } from './secret-ids.ts'
 import { type Reach, reachOf } from './suspect.ts'
 import type { Token } from './tokens.ts'
@@ -46,7 +47,7 @@ export async function readRole(vault: VaultClient, path: string): Promise<Role |
   const mount = path.slice(0, path.indexOf('/role/'))
   const type = String(data.token_type ?? '')
   const isDefault = type === '' || type === 'default'
-  const tune = isDefault ? await orUnknown(() => vault.read(`sys/auth/${mount.slice('auth/'.length)}/tune`)) : undefined
+  const tune = isDefault ? await orUnknown(() => tuneOf(vault, mount)) : undefined
   const policies = Array.isArray(data.token_policies) ? data.token_policies : data.policies
   return {
     policies: Array.isArray(policies) ? policies.filter((one) => typeof one === 'string') : [],
@@ -151,10 +152,15 @@ function newOnes(caseId: string, renewed: readonly SecretId[]): (token: Token) =
     meta[caseKey] === caseId || (path.startsWith('auth/token/') && Date.parse(created) + 1000 > first)
 }
 
+/** Of all its roles the same. */
+function tuneOf(vault: VaultClient, mount: string) {
+  return vault.shared(`tune of ${mount}`, () => vault.read(`sys/auth/${mount.slice('auth/'.length)}/tune`))
+}
+
 /** Every login of a role is one entity, named by its role id. */
 async function aliasEntity(vault: VaultClient, path: string): Promise<Entity | undefined> {
   const mount = path.slice(0, path.indexOf('/role/') + 1)
-  const [roleId, mounts] = await Promise.all([vault.read(`${path}/role-id`), vault.read('sys/auth')])
+  const [roleId, mounts] = await Promise.all([vault.read(`${path}/role-id`), mountsOf(vault)])
   const accessor = objectOf(mounts?.data[mount.slice('auth/'.length)])?.accessor
   const id = roleId?.data.role_id
   if (typeof id !== 'string' || typeof accessor !== 'string') return undefined

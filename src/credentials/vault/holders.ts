@@ -47,6 +47,11 @@ const places: Readonly<Record<string, readonly (string | readonly [list: string,
 /** More than these are not gone through one by one. */
 const most = 20_000
 
+/** The login methods, by their paths. */
+export function mountsOf(vault: VaultClient) {
+  return vault.shared('sys/auth', () => vault.read('sys/auth'))
+}
+
 /** Who has which policy, over all login methods, entities and groups. What may not be read is named, and stops nothing. */
 export function policyHolders(vault: VaultClient, call: Pick<Call<unknown>, 'progress'>): Promise<Holders> {
   return vault.shared('policy holders', () => survey(vault, call))
@@ -75,7 +80,7 @@ async function survey(vault: VaultClient, call: Pick<Call<unknown>, 'progress'>)
       }),
     )
   }
-  const mounts = await orUnread('sys/auth', {}, async () => (await vault.read('sys/auth'))?.data ?? {})
+  const mounts = await orUnread('sys/auth', {}, async () => (await mountsOf(vault))?.data ?? {})
   const folders = Object.entries(mounts).flatMap(([mount, about]) => {
     const type = objectOf(about)?.type
     if (typeof type !== 'string') return []

@@ -25,13 +25,15 @@ export async function checkOwn(
 /** How many leases of this Vault it gave up on; undefined when that may not be asked. */
 export async function irrevocable(vault: VaultClient): Promise<number | undefined> {
   try {
-    const answer = await vault.request({
-      method: 'GET',
-      path: 'sys/leases/count',
-      query: { type: 'irrevocable' },
-      nature: 'read',
-      expected: [400, 403, 404, 405],
-    })
+    const answer = await vault.shared('irrevocable leases', () =>
+      vault.request({
+        method: 'GET',
+        path: 'sys/leases/count',
+        query: { type: 'irrevocable' },
+        nature: 'read',
+        expected: [400, 403, 404, 405],
+      }),
+    )
     return typeof answer.data.lease_count === 'number' ? answer.data.lease_count : undefined
   } catch (error) {
     if (error instanceof IrError && error.code !== 'interrupted') return undefined
