@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8'
 import { type Command, Errors, run } from '@oclif/core'
 import { IrError } from './errors.ts'
 import { wantsJson } from './json-mode.ts'
@@ -9,6 +10,9 @@ import { safe } from './ui/safe-text.ts'
  * @param root URL of a file in the package, from which oclif finds it
  */
 export async function main(argv: string[], root: string): Promise<void> {
+  // What a step keeps lives until it ends, so that room for what dies young is wasted: a quarter less memory in
+  // `bench -- revoke`, at the same speed.
+  setFlagsFromString('--semi-space-growth-factor=1')
   for (const stream of [process.stdout, process.stderr]) stream.on('error', unheard)
   try {
     await run(argv, root)
