@@ -114,6 +114,9 @@ export async function startSecretsWorld(moto: string): Promise<SecretsWorld> {
     }
   }
 
+  /** Rotations end one after the other. */
+  let ending: Promise<void> = Promise.resolve()
+
   async function rotate({ SecretId: name = '', ClientRequestToken: token = '' }: Body) {
     const { VersionIdsToStages: stages = {} } = await aws.send(new DescribeSecretCommand({ SecretId: name }))
     const of = (label: string): string | undefined => Object.keys(stages).find((id) => stages[id]?.includes(label))
@@ -134,18 +137,24 @@ export async function startSecretsWorld(moto: string): Promise<SecretsWorld> {
         )
       return made
     }
-    // It ends some time after the call was answered.
+    // It ends some time after the call was answered; where it was asked twice, the second finds it ended.
     if (next !== undefined)
       setTimeout(() => {
-        void (async () => {
-          const version = unfinished ?? token
-          const labels = [
-            { VersionStage: 'AWSCURRENT', RemoveFromVersionId: of('AWSCURRENT'), MoveToVersionId: version },
-            { VersionStage: 'AWSPENDING', RemoveFromVersionId: version },
-          ]
-          for (const move of labels) await aws.send(new UpdateSecretVersionStageCommand({ SecretId: name, ...move }))
-        })()
+        ending = ending.then(() => end(unfinished ?? token))
       }, 400)
+    async function end(version: string): Promise<void> {
+      const { VersionIdsToStages: now = {} } = await aws.send(new DescribeSecretCommand({ SecretId: name }))
+      const labels = [
+        {
+          VersionStage: 'AWSCURRENT',
+          RemoveFromVersionId: Object.keys(now).find((id) => now[id]?.includes('AWSCURRENT')),
+          MoveToVersionId: version,
+        },
+        { VersionStage: 'AWSPENDING', RemoveFromVersionId: version },
+      ]
+      for (const move of labels.filter(({ VersionStage }) => !atItsEnd(VersionStage, now[version])))
+        await aws.send(new UpdateSecretVersionStageCommand({ SecretId: name, ...move }))
+    }
     if (unfinished !== undefined)
       return {
         status: 400,
@@ -194,4 +203,8 @@ export async function startSecretsWorld(moto: string): Promise<SecretsWorld> {
     },
   }
   return world
+}
+
+function atItsEnd(label: string, stages: readonly string[] = []): boolean {
+  return stages.includes(label) === (label === 'AWSCURRENT')
 }
