@@ -378,7 +378,10 @@ class Session {
     if (this.#outputs.has(use)) return this.#outputs.get(use)
     for (const step of [...this.#case.state().steps.values()].reverse()) {
       const sha256 =
-        step.use === use ? step.runs.findLast((run) => run.finished?.output !== undefined)?.finished?.output : undefined
+        step.use === use
+          ? // What was taken back since tells of a world that is no more.
+            step.runs.findLast((run) => run.finished?.output !== undefined && !run.undone)?.finished?.output
+          : undefined
       if (sha256 === undefined) continue
       const output: unknown = JSON.parse(Buffer.from(await this.#case.evidence.get(sha256)).toString('utf8'))
       this.#outputs.set(use, output)

@@ -55,7 +55,8 @@ export function awsConfig({ region, role }: AwsScope, mode: AwsMode): Record<str
           }),
         }),
     retryStrategy: mode === 'reads' ? unlessRefused : onlyThrottled,
-    requestHandler: { connectionTimeout: 5_000, requestTimeout: 60_000 },
+    // Without the last one a call that is never answered is only warned about.
+    requestHandler: { connectionTimeout: 5_000, requestTimeout: 60_000, throwOnRequestTimeout: true },
   }
 }
 

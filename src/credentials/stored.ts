@@ -1,4 +1,5 @@
 import type { Action, Call, Change, Json, JsonObject, Observation, Problem, Receipt } from '../change.ts'
+import { IrError } from '../errors.ts'
 import type { CredentialOf } from '../registry/port.ts'
 import { type CredentialIntent, type CredentialState, type Credentials, type CredentialTarget, stage } from './port.ts'
 
@@ -68,7 +69,9 @@ function withIssuer<C extends Stored>(store: StoredValue<C>, { adapter, target }
 
     async check(call) {
       const [own, issuers] = await Promise.all([store.check(call), adapter.check(forIssuer(call))])
-      return [...own, ...issuers]
+      // It dies where it is accepted, whatever has become of the place that keeps it.
+      const told = call.intent === 'revoke' ? own.map((one): Problem => ({ ...one, kind: 'warning' })) : own
+      return [...told, ...issuers]
     },
 
     async plan(call) {
@@ -107,7 +110,7 @@ function withIssuer<C extends Stored>(store: StoredValue<C>, { adapter, target }
     return async (signal) => {
       const [elsewhere, here] = await Promise.all([
         target.held?.(signal) ?? [],
-        store.held?.({ ...call, intent: 'revoke' }) ?? [],
+        store.held?.({ ...call, intent: 'revoke' }).catch(unreadable) ?? [],
       ])
       return [...here, ...elsewhere.filter(({ secret }) => here.every((one) => one.secret !== secret))]
     }
@@ -169,6 +172,12 @@ function withoutIssuer<C extends Stored>(store: StoredValue<C>): Credentials<C> 
 
     actions: store.actions,
   }
+}
+
+/** What cannot be read any more is not tried; it is revoked all the same. */
+function unreadable(error: unknown): [] {
+  if (error instanceof IrError && error.code !== 'interrupted') return []
+  throw error
 }
 
 function isIssuers({ action }: Change): boolean {

@@ -134,6 +134,12 @@ async function check(call: AppRoleCall & { readonly intent: string }): Promise<r
       kind: 'warning',
       message: `no policy is overwritten with deny, as it cannot be seen who else has it: ${unread.slice(0, 5).join(', ')} may not be read`,
     })
+  if (can?.asked === false && found.role !== undefined && found.role.policies.length > 0)
+    problems.push({
+      kind: 'warning',
+      message: `no token of ${found.whose} lives, or none may be asked what it can do: what its tokens made elsewhere before they ended is not looked for`,
+      hint: `In the audit log: requests of ${found.whose} to …/secret-id and auth/token/create`,
+    })
   if (can !== undefined && can.more.length > 0)
     problems.push({
       kind: 'warning',
@@ -224,7 +230,9 @@ async function madeElsewhere(
   const found = await Promise.all(
     roles.map(async (role) =>
       (await secretIdsOf(vault, role))
-        .filter(({ created, metadata }) => Date.parse(created) >= Date.parse(since) && metadata[caseKey] === undefined)
+        .filter(
+          ({ created, metadata }) => Date.parse(created) >= Date.parse(since) && metadata[caseKey] !== call.caseId,
+        )
         .map((secretId) => ({ role, secretId })),
     ),
   )

@@ -94,7 +94,11 @@ async function lookAt(call: EntityCall, about: 'all' | 'tokens'): Promise<Found>
 
 async function check(call: EntityCall & { readonly intent: string }): Promise<readonly Problem[]> {
   const { vault, whose, entity, reach } = await lookAt(call, call.intent === 'revoke' ? 'all' : 'tokens')
-  const refused = await checkOwn(vault, (own) => (own.entity !== '' && own.entity === entity?.id ? whose : undefined))
+  const refused = await checkOwn(vault, (own) =>
+    (own.entity !== '' && own.entity === entity?.id) || reach?.made.some((one) => one.accessor === own.accessor)
+      ? whose
+      : undefined,
+  )
   if (refused !== undefined) return [refused]
   if (entity === undefined) return [{ kind: 'input', message: `there is no ${whose} in Vault` }]
   if (call.intent !== 'revoke') return []

@@ -151,6 +151,11 @@ async function lookAt(call: TokenCall, about: 'all' | 'tokens'): Promise<Found> 
   }
 }
 
+/** What looks like something that the suspect made may be our own, made with the same policies. */
+function isAmong({ accessor }: Token, made: readonly Token[] = []): boolean {
+  return made.some((one) => one.accessor === accessor)
+}
+
 function sharers(reach: Reach, { policies }: Token): readonly string[] {
   return [...new Set(policies.flatMap((name) => reach.policies.get(name) ?? []))]
 }
@@ -158,7 +163,9 @@ function sharers(reach: Reach, { policies }: Token): readonly string[] {
 async function check(call: TokenCall & { readonly intent: string }): Promise<readonly Problem[]> {
   const { vault, whose, token, reach } = await lookAt(call, call.intent === 'revoke' ? 'all' : 'tokens')
   const { accessor } = call.target.credential
-  const refused = await checkOwn(vault, (own) => (own.accessor === accessor ? whose : undefined))
+  const refused = await checkOwn(vault, (own) =>
+    own.accessor === accessor || isAmong(own, reach?.made) ? whose : undefined,
+  )
   if (refused !== undefined) return [refused]
   if (call.intent !== 'revoke' || token === undefined) return []
   if (reach === undefined)

@@ -12,6 +12,8 @@ export interface Task {
   readonly adapter: Adapter<unknown>
   readonly call: Call<unknown>
   readonly undoes: Applied | undefined
+  /** Of the operation that it belongs to: filled as changes are applied, and read by its adapter through the call. */
+  readonly receipts: Map<string, Receipt>
 }
 
 export interface Open {
@@ -27,8 +29,6 @@ export interface ApplyContext {
   readonly signal: AbortSignal
   /** Changes of this plan that the journal says are applied. Grows. */
   readonly done: Set<string>
-  /** Every receipt of this run, filled as changes are applied; read by the adapters. */
-  readonly receipts: Map<string, Receipt>
   /** Told when a change begins and ends, for the display. */
   readonly on: (change: Change, event: 'started' | 'applied' | 'settled' | 'failed', error?: string) => void
 }
@@ -173,7 +173,7 @@ async function perform(task: Task, context: ApplyContext): Promise<string | unde
   const act = actOf(task)
   const applied = (receipt: Receipt, settled: boolean): undefined => {
     journal.append('change.applied', { id: change.id, receipt, settled }, step)
-    context.receipts.set(change.id, receipt)
+    task.receipts.set(change.id, receipt)
     context.done.add(change.id)
     context.on(change, settled ? 'settled' : 'applied')
   }

@@ -65,6 +65,7 @@ interface Prepared {
   readonly operation: Operation
   readonly adapter: Adapter<unknown>
   readonly call: Call<unknown>
+  readonly receipts: Map<string, Receipt>
   /** Filled by the plan. */
   changes: readonly Change[]
   undoes: Map<string, Applied>
@@ -94,8 +95,13 @@ export async function runStep(
   const previous = incident.state().steps.get(id)?.runs.at(-1)
   const resumed = previous?.approved === true && previous.finished === undefined && !previous.undone
   const number = previous === undefined ? 1 : previous.undone ? previous.run + 1 : previous.run
-  const receipts = new Map<string, Receipt>()
-  if (previous?.run === number) for (const [change, { receipt }] of previous.applied) receipts.set(change, receipt)
+  /** Which operation each change of this run belongs to: an adapter sees the receipts of its own target alone. */
+  const owners = new Map<string, string>()
+  for (const line of journal.lines) {
+    if (line.kind !== 'step.planned' || line.step !== id || line.data.run !== number) continue
+    for (const operation of line.data.operations)
+      for (const change of operation.changes) owners.set(change.id, nameOf(operation))
+  }
 
   let progress: (text: string) => void = () => {}
   /** What takes longer than a moment is seen to go on. */
@@ -188,8 +194,8 @@ export async function runStep(
       }
     }
 
-    const tasks: Task[] = prepared.flatMap(({ adapter, call, changes, undoes }) =>
-      changes.map((change) => ({ adapter, call, change, undoes: undoes.get(change.id) })),
+    const tasks: Task[] = prepared.flatMap(({ adapter, call, receipts, changes, undoes }) =>
+      changes.map((change) => ({ adapter, call, receipts, change, undoes: undoes.get(change.id) })),
     )
     const before = run()
     const open = await stage('changing', () =>
@@ -200,7 +206,6 @@ export async function runStep(
         signal: context.signal,
         // A plan made anew names what is not as it should be, whatever was applied before.
         done: new Set(resumed ? before.applied.keys() : []),
-        receipts,
         on: (change, event, error) => {
           const now = presenter.change(id, change, event, error)
           if (now !== undefined) progress(now)
@@ -238,9 +243,13 @@ export async function runStep(
 
   async function prepare(operation: Operation): Promise<Prepared> {
     const adapter = (await operation.load()) as unknown as Adapter<unknown>
+    const own = new Map<string, Receipt>()
+    for (const [change, { receipt }] of previous?.run === number ? previous.applied : [])
+      if (owners.get(change) === nameOf(operation)) own.set(change, receipt)
     const prepared: Prepared = {
       operation,
       adapter,
+      receipts: own,
       changes: [],
       undoes: new Map(),
       call: {
@@ -250,11 +259,11 @@ export async function runStep(
         caseId: incident.id,
         privateFolder: `${incident.folder}/private`,
         now: context.now,
-        changeId: (action, target) => changeId(incident.id, id, number, action, target),
+        changeId: (action, target) => changeId(incident.id, id, number, `${operation.key} ${action}`, target),
         get changes() {
           return prepared.changes
         },
-        receipts,
+        receipts: own,
         evidence: incident.evidence,
         progress: (text) => progress(text),
       },
@@ -503,6 +512,11 @@ export async function runStep(
       warnings,
     }
   }
+}
+
+/** Of an operation, within its step. */
+function nameOf({ key, adapter }: Pick<Operation, 'key' | 'adapter'>): string {
+  return `${adapter} ${key}`
 }
 
 function isOf(planned: PlannedOperation, operation: Operation): boolean {

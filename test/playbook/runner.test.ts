@@ -205,6 +205,64 @@ describe('a step', () => {
     incident.close()
   })
 
+  test('two targets with the same change are two changes, each with the receipts of its own alone', async () => {
+    const undone: string[] = []
+    const seen: Record<string, unknown[]> = {}
+    const adapter: Adapter<{ name: string }> = {
+      permissions: [],
+      check: async () => [],
+      plan: async (call) => [
+        {
+          id: call.changeId('suspend', 'group web'),
+          action: 'suspend',
+          target: 'group web',
+          summary: `suspend web in ${call.target.name}`,
+          effect: 'reversible',
+          priority: 'essential',
+          after: [],
+          breaks: [],
+        },
+      ],
+      verify: async ({ target, receipts }) => {
+        seen[target.name] = [...receipts.values()].map(({ output }) => output)
+        return { state: 'verified', observed: [], residue: [], limits: [] }
+      },
+      actions: {
+        suspend: {
+          apply: async (_, { target }) => ({ output: target.name }),
+          settle: async () => undefined,
+          undo: {
+            drift: async () => [],
+            apply: async (_, { output }) => {
+              undone.push(String(output))
+              return { output: `${output} again` }
+            },
+            settle: async () => undefined,
+          },
+        },
+      },
+    }
+    const both = (kind: string, more: object): StepKind => ({
+      ...kindOf(adapter as Adapter<unknown>, kind),
+      operations: async () =>
+        ['east', 'west'].map((name) => ({
+          key: name,
+          adapter: 'test/scaling',
+          intent: 'isolate',
+          target: { name },
+          load: async () => adapter as never,
+          ...more,
+        })),
+    })
+    const incident = newCase()
+    await run(incident, both('network.isolate', {}))
+    expect(seen).toEqual({ east: ['east'], west: ['west'] })
+    await run(incident, both('network.release', { undoes: [] }), { id: 'release' })
+    expect(undone.sort()).toEqual(['east', 'west'])
+    expect(seen).toEqual({ east: ['east again'], west: ['west again'] })
+    incident.close()
+  })
+
   test('what is best effort never takes all places while the cut is to come', async () => {
     const world = new World()
     let hanging = 0

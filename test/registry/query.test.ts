@@ -74,6 +74,18 @@ describe('sharedCredential', () => {
   const oauth = { kind: 'oauth', tokenEndpoint: 'https://a/token', clientId: 'c' }
   const cases: [string, object, object, boolean][] = [
     ['the same role', { kind: 'aws-iam-role', role: 'r' }, { kind: 'aws-iam-role', role: 'r' }, true],
+    [
+      'the same role, once by its ARN',
+      { kind: 'aws-iam-role', role: 'r' },
+      { kind: 'aws-iam-role', role: 'arn:aws:iam::123456789012:role/team/r' },
+      true,
+    ],
+    [
+      'a role of that name in another account',
+      { kind: 'aws-iam-role', role: 'arn:aws:iam::210987654321:role/r' },
+      { kind: 'aws-iam-role', role: 'arn:aws:iam::123456789012:role/r' },
+      false,
+    ],
     ['another role', { kind: 'aws-iam-role', role: 'r' }, { kind: 'aws-iam-role', role: 's' }, false],
     ['a user named like a role', { kind: 'aws-iam-role', role: 'r' }, { kind: 'aws-iam-user', user: 'r' }, false],
     [

@@ -15,21 +15,30 @@ interface SnapshotParams {
 
 export async function snapshotAims({ world, call, aim }: Drafting): Promise<void> {
   const targetOf = (id: string): string => `volumes of ${id}`
-  const all = await bounded(world.instances, ({ InstanceId = '' }) =>
-    snapshotsOf(call, call.changeId('snapshot-volumes', targetOf(InstanceId))),
-  )
+  const all = await bounded(world.instances, async ({ InstanceId = '' }) => {
+    try {
+      return await snapshotsOf(call, call.changeId('snapshot-volumes', targetOf(InstanceId)))
+    } catch (error) {
+      // Evidence is best effort: that it cannot be looked at never holds up the cut.
+      const known = awsError(error, 'Reading snapshots')
+      if (known.code === 'interrupted') throw known
+      return known.message
+    }
+  })
   for (const [index, instance] of world.instances.entries()) {
     const id = instance.InstanceId ?? ''
     const volumes = (instance.BlockDeviceMappings ?? []).flatMap(({ Ebs }) => Ebs?.VolumeId ?? []).sort()
     if (volumes.length === 0) continue
     const target = targetOf(id)
-    const taken = all[index] ?? []
+    const found = all[index] ?? []
+    const taken = typeof found === 'string' ? [] : found
     aim('snapshot-volumes', target, {
       holds: volumes.every((volume) => taken.some(({ VolumeId }) => VolumeId === volume)),
       claim: `every volume of ${id} has a snapshot`,
       seen:
-        taken.map((one) => `${one.SnapshotId} of ${one.VolumeId}: ${one.State} ${one.Progress ?? ''}`).join(', ') ||
-        'none',
+        (typeof found === 'string' ? found : undefined) ??
+        (taken.map((one) => `${one.SnapshotId} of ${one.VolumeId}: ${one.State} ${one.Progress ?? ''}`).join(', ') ||
+          'none'),
       summary: `Take snapshots of ${volumes.join(', ')} of ${id}, all at one moment; they stay after a release`,
       effect: 'creates',
       priority: 'best-effort',

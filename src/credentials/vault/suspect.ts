@@ -125,7 +125,9 @@ async function whatTheyCan(vault: VaultClient, its: readonly Token[], holders: H
   const all = [...paths, ...more.keys()]
   const able = new Map<string, Set<string>>()
   try {
-    for (const [kind, { accessor }] of [...kinds].slice(0, 4)) {
+    for (const [kind, { accessor }] of [...kinds]
+      .toSorted(([, a], [, b]) => b.policies.length - a.policies.length)
+      .slice(0, 16)) {
       const answer = await vault.shared(['able', kind, ...all].join(' '), () =>
         vault.ask('sys/capabilities-accessor', { accessor, paths: all }),
       )
