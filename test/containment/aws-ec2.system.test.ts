@@ -427,6 +427,31 @@ describe.skipIf(skip)('containment aws-ec2', () => {
     expect(report.residue.join('\n')).toContain(world.targetGroup)
   })
 
+  it('cuts although nothing may be looked at but what the cut needs', async () => {
+    const world = await small()
+    const needed = new Set([
+      'Instances',
+      'NetworkInterfaces',
+      'SecurityGroups',
+      'SecurityGroupRules',
+      'AutoScalingGroups',
+    ])
+    proxy.fault = ({ action }) =>
+      action.startsWith('Describe') && !needed.has(action.slice('Describe'.length))
+        ? { deny: 'UnauthorizedOperation' }
+        : undefined
+    const report = await new AwsIncident({ group: world.group }).run(isolate)
+    expect(await connected(world)).toBe(false)
+    expect(report.state).toBe('partial')
+    // The group is known although its members may not be asked, and the profile although its associations may not.
+    expect(report.verdict?.[0]?.observed).toContainEqual(
+      expect.objectContaining({ claim: expect.stringContaining('neither starts nor'), holds: true }),
+    )
+    expect(report.verdict?.[0]?.observed).toContainEqual(
+      expect.objectContaining({ claim: expect.stringContaining('has no role that may do anything'), holds: false }),
+    )
+  })
+
   it('takes the profile away where none can be made that denies everything', async () => {
     const world = await small()
     proxy.fault = ({ service }) => (service === 'iam' ? { deny: 'AccessDenied' } : undefined)

@@ -47,11 +47,10 @@ interface DenyParams {
 
 export function roleAims({ world, call, aim }: Drafting): void {
   const denied = denyName(call)
-  const held = world.profiles.map(({ InstanceId, IamInstanceProfile }) => ({
-    InstanceId,
-    arn: IamInstanceProfile?.Arn,
-  }))
-  const wanted = held.some(({ arn }) => arn !== undefined && !isNamed(arn, denied))
+  // The associations tell it; where they may not be read, the instance itself does.
+  const arnOf = ({ InstanceId, IamInstanceProfile }: Instance): string | undefined =>
+    (world.profiles.find((one) => one.InstanceId === InstanceId)?.IamInstanceProfile ?? IamInstanceProfile)?.Arn
+  const wanted = world.instances.map(arnOf).some((arn) => arn !== undefined && !isNamed(arn, denied))
   const made = wanted
     ? aim('deny-profile', denyTarget(call), {
         holds: false,
@@ -68,7 +67,7 @@ export function roleAims({ world, call, aim }: Drafting): void {
   for (const instance of world.instances) {
     const id = instance.InstanceId ?? ''
     const profile = world.profiles.find(({ InstanceId }) => InstanceId === id)
-    const arn = profile?.IamInstanceProfile?.Arn
+    const arn = arnOf(instance)
     const harmless = arn === undefined || isNamed(arn, denied)
     aim('replace-profile', `instance ${id}`, {
       holds: harmless,

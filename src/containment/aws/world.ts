@@ -151,7 +151,7 @@ export async function readWorld(call: Reading): Promise<World> {
   }
   const [groups, registrations, profiles, attributes, ruleless, sessions, subnets, acls, addresses] = await Promise.all(
     [
-      optional('Reading auto scaling groups', [], () => readScaling(call, ids)),
+      optional('Reading auto scaling groups', [], () => readScaling(call, instances, unread)),
       optional('Reading target groups', [], () => readRegistrations(call, instances, interfaces, unread)),
       optional('Reading instance profile associations', [], () => readProfiles(call, ids)),
       optional('Reading the protections of instances', new Map<string, Attributes>(), () => readAttributes(call, ids)),
@@ -361,14 +361,31 @@ export async function readSessions(call: Reading, ids: readonly string[]): Promi
   return (await liveSessions(call)).filter(({ instance }) => ids.includes(instance)).sort(by(({ id }) => id))
 }
 
-async function readScaling(call: Reading, ids: readonly string[]): Promise<AutoScalingGroup[]> {
+async function readScaling(
+  call: Reading,
+  instances: readonly Instance[],
+  unread: string[],
+): Promise<AutoScalingGroup[]> {
   const { scaling } = clients(call)
   const names = new Set(groupsInPlan(call))
   if (call.target.deployment.autoScalingGroup !== undefined) names.add(call.target.deployment.autoScalingGroup)
+  const ids = instances.flatMap(({ InstanceId }) => InstanceId ?? [])
+  // The group itself puts it there. That who is a member may not be asked never leaves a group at work on the evidence.
+  for (const { Tags } of instances) {
+    const tag = Tags?.find(({ Key }) => Key === 'aws:autoscaling:groupName')?.Value
+    if (tag !== undefined) names.add(tag)
+  }
   // At most 50 ids a call: https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeAutoScalingInstances.html
-  const members = await bounded(chunks(ids, 50), (InstanceIds) =>
-    scaling.send(new DescribeAutoScalingInstancesCommand({ InstanceIds }), { abortSignal: call.signal }),
-  )
+  const members = await bounded(chunks(ids, 50), async (InstanceIds) => {
+    try {
+      return await scaling.send(new DescribeAutoScalingInstancesCommand({ InstanceIds }), { abortSignal: call.signal })
+    } catch (error) {
+      const known = awsError(error, 'Reading the auto scaling groups of instances')
+      if (known.code === 'interrupted' || names.size === 0) throw known
+      unread.push(known.message)
+      return { AutoScalingInstances: [] }
+    }
+  })
   for (const { AutoScalingInstances } of members) {
     for (const { AutoScalingGroupName } of AutoScalingInstances ?? []) {
       if (AutoScalingGroupName !== undefined) names.add(AutoScalingGroupName)
