@@ -204,7 +204,7 @@ servers:
 
   it('says so when somebody changed the groups before the release', async () => {
     await run('isolate', name, '--yes', '--json')
-    const [eni] = must([...(await groupsOf(world.aws, world.instances))][0])
+    const [eni] = must([...(await groupsOf(world.aws, world.instances.slice(0, 1)))][0])
     const foreign = await buildAwsWorld(moto.url, 1)
     const Groups = must([...(await groupsOf(world.aws, foreign.instances)).values()][0])
     await world.aws.ec2.send(new ModifyNetworkInterfaceAttributeCommand({ NetworkInterfaceId: eni, Groups }))
