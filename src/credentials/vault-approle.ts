@@ -134,11 +134,11 @@ async function check(call: AppRoleCall & { readonly intent: string }): Promise<r
       kind: 'warning',
       message: `no policy is overwritten with deny, as it cannot be seen who else has it: ${unread.slice(0, 5).join(', ')} may not be read`,
     })
-  if (can?.asked === false && found.role !== undefined && found.role.policies.length > 0)
+  if (can?.asked === false && (found.reach?.its.length ?? 0) > 0)
     problems.push({
       kind: 'warning',
-      message: `no token of ${found.whose} lives, or none may be asked what it can do: what its tokens made elsewhere before they ended is not looked for`,
-      hint: `In the audit log: requests of ${found.whose} to …/secret-id and auth/token/create`,
+      message: `it may not be asked what the tokens of ${found.whose} can do: what they made elsewhere is not looked for`,
+      hint: `Somebody with the right can run: vault write sys/capabilities-accessor accessor=… paths=auth/token/create`,
     })
   if (can !== undefined && can.more.length > 0)
     problems.push({
