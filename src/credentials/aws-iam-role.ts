@@ -7,6 +7,7 @@ import {
   paginateListInstanceProfilesForRole,
   paginateListRolePolicies,
 } from '@aws-sdk/client-iam'
+import { named } from '../aws/principal.ts'
 import type { Action, Call, Change, Json, Observation, Problem, Verdict } from '../change.ts'
 import { IrError } from '../errors.ts'
 import type { CredentialOf } from '../registry/port.ts'
@@ -22,30 +23,24 @@ import {
 } from './aws/deny.ts'
 import {
   all,
-  asJson,
   asked,
   type Caller,
   callerOf,
-  field,
   type Iam,
   keepBefore,
-  mayGoOn,
-  named,
   openIam,
   orAbsent,
   orUnread,
   otherAccount,
   plannedBy,
   principalOf,
-  quoted,
-  stateOf,
-  textField,
   type Unread,
 } from './aws/iam.ts'
 import { keepLastAccessed } from './aws/last-accessed.ts'
 import { closeChange, closeMetadata, type Machine, openMachines } from './aws/metadata.ts'
 import { beforeSecondLook, defaults, type IamSettings } from './aws/wait.ts'
 import { type Credentials, type CredentialTarget, stage } from './port.ts'
+import { asJson, field, mayGoOn, quoted, stateOf, textField } from './words.ts'
 
 /**
  * A role's sessions cannot be recalled: they are denied by a policy on the role. A role that only this server uses is denied

@@ -12,6 +12,7 @@ import {
 } from '@aws-sdk/client-iam'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { awsCode, awsConfig } from '../aws/clients.ts'
+import { named } from '../aws/principal.ts'
 import type {
   Action,
   ActionCall,
@@ -28,31 +29,24 @@ import { IrError } from '../errors.ts'
 import type { CredentialOf } from '../registry/port.ts'
 import { cutoffAt, type Deny, denyDocument, policyName, readDeny, tooEarly } from './aws/deny.ts'
 import {
-  asJson,
   asked,
   type Caller,
   callerOf,
-  field,
   type Iam,
   isAbsent,
   keepBefore,
-  mayGoOn,
-  named,
   openIam,
   orAbsent,
   otherAccount,
   plannedBy,
   principalOf,
-  quoted,
-  stateOf,
-  textField,
-  words,
 } from './aws/iam.ts'
 import { keepLastAccessed } from './aws/last-accessed.ts'
 import { type Key, lastUse, type Other, readBefore, readKeys, readPolicy, readUser, type User } from './aws/user.ts'
 import { beforeSecondLook, defaults, type IamSettings, pause } from './aws/wait.ts'
 import * as deliver from './deliver.ts'
 import { type Credentials, type CredentialTarget, stage } from './port.ts'
+import { asJson, field, mayGoOn, quoted, stateOf, textField, words } from './words.ts'
 
 /**
  * A user is denied everything, then each of its access keys is made inactive. Rotation issues a new key and narrows the deny to

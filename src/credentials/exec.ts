@@ -14,7 +14,7 @@ import { type Destination, type Issued, type Issuing, issueAndDeliver } from './
 import { type CredentialState, type Credentials, stage } from './port.ts'
 import { fingerprint } from './secret-source.ts'
 import { destinationOf } from './stores/index.ts'
-import { asJson, field, quoted } from './words.ts'
+import { asJson, field, orError, quoted, words } from './words.ts'
 
 /**
  * What only a company's own program can revoke and make anew (docs/credentials.md has its protocol). The program is the
@@ -403,22 +403,7 @@ function reinstated(call: ExecCall, old: Old): Verdict {
   }
 }
 
-// Small words
-
-async function orError<T>(work: Promise<T>): Promise<T | IrError> {
-  try {
-    return await work
-  } catch (error) {
-    if (error instanceof IrError && error.code !== 'interrupted') return error
-    throw error
-  }
-}
-
 function refOf(params: Json | undefined): string | undefined {
   const ref = field(params, 'ref')
   return typeof ref === 'string' ? ref : undefined
-}
-
-function words(value: Json | undefined): readonly string[] {
-  return Array.isArray(value) ? value.filter((one): one is string => typeof one === 'string') : []
 }

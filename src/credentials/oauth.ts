@@ -26,6 +26,7 @@ import {
 } from './oauth-client.ts'
 import type { CredentialState, Credentials, CredentialTarget } from './port.ts'
 import { fingerprint, heldSecrets, secretFromFile } from './secret-source.ts'
+import { asJson, field, orError } from './words.ts'
 
 /**
  * OAuth 2.0: every access token that a server may hold is revoked at its issuer (RFC 7009), and seen to be dead by asking the
@@ -122,16 +123,6 @@ interface Seen {
 async function look(client: OauthClient, token: string): Promise<Seen> {
   const [issuer, downstream] = await Promise.all([orError(client.introspect(token)), orError(client.probe(token))])
   return { issuer, downstream }
-}
-
-/** A system that cannot be asked is something to be told, not the end. */
-async function orError<T>(work: Promise<T>): Promise<T | IrError> {
-  try {
-    return await work
-  } catch (error) {
-    if (error instanceof IrError && error.code !== 'interrupted') return error
-    throw error
-  }
 }
 
 async function check(call: OauthCall & { readonly intent: string }, client: OauthClient): Promise<readonly Problem[]> {
@@ -972,14 +963,6 @@ function isoOf(seconds: number): string {
   return new Date(seconds * 1000).toISOString()
 }
 
-function field(value: Json | undefined, name: string): Json | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject)[name] : undefined
-}
-
 function number(value: Json | undefined): number | undefined {
   return typeof value === 'number' ? value : undefined
-}
-
-function asJson(state: CredentialState): Json {
-  return { ...state }
 }

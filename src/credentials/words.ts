@@ -19,6 +19,21 @@ export function textField(value: Json | undefined, name: string): string {
   return found
 }
 
+/** The strings of a list; empty for what is none. */
+export function words(value: Json | undefined): readonly string[] {
+  return Array.isArray(value) ? value.filter((one): one is string => typeof one === 'string') : []
+}
+
+/** A system that cannot be asked is something to be told, not the end. */
+export async function orError<T>(work: Promise<T>): Promise<T | IrError> {
+  try {
+    return await work
+  } catch (error) {
+    if (error instanceof IrError && error.code !== 'interrupted') return error
+    throw error
+  }
+}
+
 /** One argument for a shell. */
 export function quoted(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`

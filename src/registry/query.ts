@@ -1,4 +1,5 @@
 import { distance } from 'fastest-levenshtein'
+import { named } from '../aws/principal.ts'
 import { IrError } from '../errors.ts'
 import { safe } from '../ui/safe-text.ts'
 import type { Credential, Registry, Server } from './port.ts'
@@ -80,9 +81,9 @@ function identity(credential: Credential | Issuer): Identity {
   const { kind } = credential
   switch (kind) {
     case 'aws-iam-role':
-      return { kind, ...principal(credential.role) }
+      return { kind, ...named(credential.role) }
     case 'aws-iam-user':
-      return { kind, ...principal(credential.user) }
+      return { kind, ...named(credential.user) }
     case 'vault-approle':
       return { kind, mount: trimmed(credential.mount), role: credential.role }
     case 'vault-token':
@@ -107,12 +108,6 @@ function identity(credential: Credential | Issuer): Identity {
     case 'exec':
       return { kind, command: JSON.stringify(credential.command) }
   }
-}
-
-/** By name or by ARN it is the same one; a name alone leaves the account open. */
-function principal(nameOrArn: string): Identity {
-  const [, account, name] = /^arn:[^:]*:iam::(\d*):(?:role|user)\/(?:.*\/)?([^/]+)$/.exec(nameOrArn) ?? []
-  return { name: name ?? nameOrArn, account }
 }
 
 /** What one of them leaves open (all fields, the default region) may be the same: better one warning too many. */

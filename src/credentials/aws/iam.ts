@@ -1,9 +1,10 @@
 import { IAMClient } from '@aws-sdk/client-iam'
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { awsClient, awsCode, awsError, serverClock } from '../../aws/clients.ts'
-import type { Call, Change, Json, JsonObject, Problem } from '../../change.ts'
-import { IrError } from '../../errors.ts'
-import type { CredentialState, CredentialTarget } from '../port.ts'
+import { named } from '../../aws/principal.ts'
+import type { Call, Change, Json, Problem } from '../../change.ts'
+import type { CredentialTarget } from '../port.ts'
+import { field } from '../words.ts'
 
 /** What the two IAM adapters have in common: clients, the caller, and how errors are read. */
 export interface Iam {
@@ -58,12 +59,6 @@ export function principalOf(arn: string): { readonly kind: string; readonly name
   const parts = resource.split('/')
   const kind = parts[0] ?? ''
   return { kind, name: (kind === 'assumed-role' ? parts[1] : parts.at(-1)) ?? '' }
-}
-
-/** A registry may name a user or a role by its ARN. */
-export function named(given: string): { readonly name: string; readonly account: string | undefined } {
-  if (!given.startsWith('arn:')) return { name: given, account: undefined }
-  return { name: given.split('/').at(-1) ?? given, account: given.split(':')[4] }
 }
 
 /** Of the account that the caller is in? The entry may be of another one, where the same name is somebody else. */
@@ -129,42 +124,6 @@ export async function all<Page, Item>(
   const items: Item[] = []
   for await (const page of pages) items.push(...(pick(page) ?? []))
   return items
-}
-
-/** @throws IrError interrupted */
-export function mayGoOn(call: Pick<Call<unknown>, 'signal'>): void {
-  if (call.signal.aborted) throw new IrError('interrupted', 'Interrupted.')
-}
-
-export function field(value: Json | undefined, name: string): Json | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject)[name] : undefined
-}
-
-export function textField(value: Json | undefined, name: string): string {
-  const found = field(value, name)
-  if (typeof found !== 'string') throw new TypeError(`${name} is missing`)
-  return found
-}
-
-export function words(value: Json | undefined): readonly string[] {
-  return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : []
-}
-
-/** One argument for a shell. */
-export function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
-}
-
-export function stateOf(
-  { credential, sharedWith }: CredentialTarget,
-  state: CredentialState['state'],
-  proof: string,
-): CredentialState {
-  return { id: credential.id, kind: credential.kind, state, proof, sharedWith }
-}
-
-export function asJson(state: CredentialState): Json {
-  return { ...state }
 }
 
 type Intent = 'revoke' | 'rotate' | 'reinstate'

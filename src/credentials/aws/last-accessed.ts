@@ -5,7 +5,8 @@ import {
 } from '@aws-sdk/client-iam'
 import type { Call } from '../../change.ts'
 import type { CredentialTarget } from '../port.ts'
-import { field, type Iam, keep, openIam, orUnread, type Unread } from './iam.ts'
+import { field } from '../words.ts'
+import { type Iam, keep, openIam, orUnread, type Unread } from './iam.ts'
 import { type IamSettings, pause } from './wait.ts'
 
 /**

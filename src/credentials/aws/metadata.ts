@@ -4,7 +4,8 @@ import type { Action, Call, Change } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import type { DeploymentOf } from '../../registry/port.ts'
 import { type CredentialTarget, stage } from '../port.ts'
-import { all, asked, field, mayGoOn, quoted, textField } from './iam.ts'
+import { field, mayGoOn, quoted, textField } from '../words.ts'
+import { all, asked } from './iam.ts'
 
 /** A machine of the server that can still fetch fresh sessions of the role, which no cutoff ends. */
 export interface Machine extends AwsScope {

@@ -13,8 +13,9 @@ import {
   paginateListUserPolicies,
 } from '@aws-sdk/client-iam'
 import type { Call, Json } from '../../change.ts'
+import { mayGoOn } from '../words.ts'
 import { type Deny, decoded, policyName, readDeny } from './deny.ts'
-import { all, asked, type Iam, mayGoOn, orAbsent, orUnread, type Unread } from './iam.ts'
+import { all, asked, type Iam, orAbsent, orUnread, type Unread } from './iam.ts'
 
 /** All that a user can authenticate with, and what denies it, as IAM says now. */
 export interface User {
