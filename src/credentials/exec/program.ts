@@ -2,12 +2,12 @@ import { basename } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Call } from '../../change.ts'
 import { IrError } from '../../errors.ts'
+import { type Ran, type RunLimits, run } from '../../program/run.ts'
+import { scrubbed } from '../../program/scrub.ts'
 import type { CredentialOf } from '../../registry/port.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { CredentialTarget } from '../port.ts'
 import { type Answer, type Failure, type Known, type Operation, parseAnswer, type Request } from './answer.ts'
-import { type Ran, type RunLimits, run } from './run.ts'
-import { scrubbed } from './scrub.ts'
 
 export type ExecTarget = CredentialTarget<CredentialOf<'exec'>>
 export type ExecCall = Pick<Call<ExecTarget>, 'target' | 'signal' | 'caseId'>

@@ -1,4 +1,4 @@
-import { safe } from '../../ui/safe-text.ts'
+import { safe } from '../ui/safe-text.ts'
 
 /**
  * What a company's program wrote for people, without the secrets that are known here, and without words that look like one:

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { dirname, isAbsolute } from 'node:path'
-import { IrError, systemCode } from '../../errors.ts'
-import { safe } from '../../ui/safe-text.ts'
+import { IrError, systemCode } from '../errors.ts'
+import { safe } from '../ui/safe-text.ts'
 
 export interface RunLimits {
   readonly timeoutMs: number
