@@ -85,7 +85,8 @@ export default class Verify extends IrCommand {
         hints: ['Add --server SERVER, --digest or --bundle.'],
       })
     }
-    const verdict = await verifyFile(args.file, { ...expected, trustedRoot: flags['trusted-root'] }, context.signal)
+    const trustedRoot = flags['trusted-root'] ?? expected.trustedRoot
+    const verdict = await verifyFile(args.file, { ...expected, trustedRoot }, context.signal)
     return {
       status: verdict.state === 'verified' ? 'done' : 'refused',
       exitCode: verdict.state === 'verified' ? 0 : 4,

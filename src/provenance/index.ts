@@ -11,13 +11,14 @@ export const provenance: Provenance = {
 
 /** What a registry entry expects of its artifact. */
 export function expectationsOf(server: Pick<Server, 'package' | 'source'>): Expectations {
-  const { registryType, identifier, version, integrity, attestations, key, tlog } = server.package
+  const { registryType, identifier, version, integrity, attestations, key, tlog, trustedRoot } = server.package
   return {
     integrity,
     bundle: attestations,
     key,
     // The exception is for a key of one's own: who signs with a certificate has a log or a time-stamp authority.
     tlog: key === undefined ? undefined : tlog,
+    trustedRoot,
     issuer: server.source?.issuer,
     identity: server.source?.identity,
     repository: server.source?.repository,

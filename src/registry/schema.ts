@@ -164,6 +164,8 @@ export const serverSchema = z.strictObject({
     path: path.optional(),
     attestations: path.optional(),
     key: path.optional(),
+    /** Sigstore trusted root (JSON) of an instance of one's own, instead of the shipped one. */
+    trustedRoot: path.optional(),
     /** `false`: this organisation has no transparency log for its key; the named exception. */
     tlog: z.boolean().optional(),
   }),

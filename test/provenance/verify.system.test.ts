@@ -140,4 +140,29 @@ servers:
     expect({ code: other.code, state: other.json.result.output.state }).toEqual({ code: 4, state: 'invalid' })
     await rm(cwd, { recursive: true, force: true })
   })
+
+  test("a registry entry names the trust root of an instance of one's own; --trusted-root goes before it", async () => {
+    const entry = (name: string, trustedRoot: string) => `  - name: ${name}
+    version: 1.0.0
+    status: approved
+    owner: team
+    package: {registryType: file, identifier: file, version: 1.0.0, attestations: "${files['certificate.json']}"${trustedRoot}}
+    source: {identity: "${identity}", issuer: "${issuer}"}
+    deployments: []
+`
+    const own = entry('io.acme/own', `, trustedRoot: "${files['root.json']}"`)
+    const cwd = workplace(`servers:\n${own}${entry('io.acme/shipped', '')}`)
+    const file = files['file.mcpb'] ?? ''
+    const state = async (...args: readonly string[]) => {
+      const ran = await mcpIr(['verify', file, ...args, '--json'], { cwd })
+      return [ran.code, ran.json.result.output.state]
+    }
+    expect(await state('--server', 'io.acme/own')).toEqual([0, 'verified'])
+    expect(await state('--server', 'io.acme/shipped')).toEqual([4, 'invalid'])
+    expect(await state('--server', 'io.acme/shipped', '--trusted-root', files['root.json'] ?? '')).toEqual([
+      0,
+      'verified',
+    ])
+    await rm(cwd, { recursive: true, force: true })
+  })
 })

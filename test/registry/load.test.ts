@@ -67,6 +67,7 @@ describe('a registry that is right', () => {
       path: at('builds/berths-1.10.0.tgz'),
       attestations: at('builds/berths-1.10.0.tgz.json'),
       key: join(fixtures, '../keys/harbour.pub'),
+      trustedRoot: join(fixtures, '../keys/trusted-root.json'),
     })
     expect(berths?.deployments[1]).toMatchObject({
       pidFile: at('run/berths.pid'),
