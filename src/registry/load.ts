@@ -51,10 +51,13 @@ function resolveCredential(
   if (credential.clientSecretFile !== undefined)
     credential.clientSecretFile = resolve(folder, credential.clientSecretFile)
   if (credential.tokenFile !== undefined) credential.tokenFile = resolve(folder, credential.tokenFile)
-  // As a shell has it: a program without a slash is looked for in PATH.
-  const program = credential.command?.[0]
-  if (credential.command !== undefined && program !== undefined && /^\.\.?\//.test(program))
-    credential.command[0] = resolve(folder, program)
+  if (credential.command !== undefined) resolveProgram(credential.command, folder)
+}
+
+/** As a shell has it: a program without a slash is looked for in PATH, every other one is a path. */
+function resolveProgram(command: string[], folder: string): void {
+  const [program] = command
+  if (program?.includes('/')) command[0] = resolve(folder, program)
 }
 
 /** What the schema cannot say. Looks at the document as it is written, which may be wrong in any other way. */

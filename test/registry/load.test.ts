@@ -86,6 +86,7 @@ describe('a registry that is right', () => {
     })
     expect(credential('gate')).toMatchObject({ command: ['gatectl', 'revoke', 'berths'] })
     expect(credential('crane')).toMatchObject({ command: [join(fixtures, '../tools/crane.sh')] })
+    expect(credential('tug')).toMatchObject({ command: [at('tools/tug.sh')] })
   })
 
   it('has its defaults', async () => {
