@@ -4,6 +4,8 @@ import { identifier, literal } from './sql.ts'
 
 /** Text of the suspect that is used as a name is cut to this many characters, so that a 50 MB tool name stays bounded. */
 const longestName = 300
+/** Longer lists of tools are not kept for a comparison. */
+export const longestListing = 1 << 20
 /** Names of the parameters of one call that are kept, and the characters of each. */
 export const parameterNames = { most: 50, longest: 100 }
 
@@ -124,13 +126,13 @@ export async function keysIn(
   format: LogFormat,
   ask: (select: string) => Promise<readonly string[]>,
 ): Promise<ReadonlySet<string>> {
-  const { fields: places, calls, takes, end, failures = [] } = format
+  const { fields: places, calls, takes, end, failures = [], refusals = [] } = format
   const paths = [
     ...Object.values(places).flat(),
     ...(calls?.fields ?? []),
     ...(takes?.fields ?? []),
     ...(end ?? []),
-    ...failures.flatMap((failure) => failure.fields),
+    ...[...failures, ...refusals].flatMap((rule) => rule.fields),
   ]
   const wanted = [...new Set(paths)].flatMap((path) => spellings(path))
   const present = new Set<string>()
@@ -195,6 +197,9 @@ export const macros = [
     WHEN json_array_length(r, '/content') = 1 AND json_valid(json_extract_string(r, '/content/0/text'))
       THEN CAST(json_extract_string(r, '/content/0/text') AS JSON)
     ELSE r END`,
+  // What a server says of its tools, or of itself, whole: to be compared with what it said before.
+  `CREATE MACRO listing(r) AS CASE WHEN (json_type(r, '/tools') = 'ARRAY' OR json_type(r, '/instructions') = 'VARCHAR')
+    AND strlen(r) <= ${longestListing} THEN CAST(r AS VARCHAR) END`,
   `CREATE MACRO counted(r) AS CASE WHEN json_type(r) = 'ARRAY' THEN json_array_length(r)
     ${['rows', 'records', 'items', 'results', 'data'].map((key) => `WHEN json_type(r, '/${key}') = 'ARRAY' THEN json_array_length(r, '/${key}')`).join(' ')}
     ELSE coalesce(${['rows', 'rowCount', 'row_count'].map((key) => `whole(CASE WHEN json_type(r, '/${key}') IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN json_extract_string(r, '/${key}') END)`).join(', ')}) END`,
@@ -208,7 +213,7 @@ export const macros = [
 /** One row for each line of the log; only short values, so that memory stays apart from what the suspect wrote. */
 export const linesTable = `CREATE TABLE lines (file BIGINT, n BIGINT, size BIGINT, readable BOOLEAN, is_call BOOLEAN, takes BOOLEAN, lists BOOLEAN, mine BOOLEAN, t BIGINT, ends BIGINT,
   server VARCHAR, tool VARCHAR, caller VARCHAR, agent VARCHAR, person VARCHAR, address VARCHAR, session VARCHAR, trace VARCHAR,
-  id VARCHAR, key VARCHAR, touched VARCHAR, members VARCHAR, failed BOOLEAN, rows BIGINT, bytes BIGINT, sent BIGINT, has_params BOOLEAN, has_response BOOLEAN)`
+  id VARCHAR, key VARCHAR, touched VARCHAR, members VARCHAR, failed BOOLEAN, refused BOOLEAN, listing VARCHAR, rows BIGINT, bytes BIGINT, sent BIGINT, has_params BOOLEAN, has_response BOOLEAN)`
 
 /** Tools of which it is wanted what they touch. */
 export const touchingTable = 'CREATE TABLE touching (tool VARCHAR)'
@@ -225,7 +230,7 @@ export function linesQuery(
   paths: Touched['paths'],
 ): string {
   const f = format.fields
-  // What every line is asked, and what only the calls of this server are asked.
+  // What every line is asked, and what only those of this server are asked.
   const v = new Extraction('v', present, [
     f.time,
     f.server,
@@ -239,7 +244,7 @@ export function linesQuery(
     format.calls?.fields,
     format.takes?.fields,
   ])
-  const outcomes = [f.outcome, ...(format.failures ?? []).map((failure) => failure.fields)]
+  const outcomes = [f.outcome, ...[...(format.failures ?? []), ...(format.refusals ?? [])].map((rule) => rule.fields)]
   const w = new Extraction(
     'w',
     present,
@@ -257,19 +262,20 @@ export function linesQuery(
       named(server) AS server, coalesce(tool, 'unknown') AS tool, caller, agent, person, address, session, trace,
       CASE WHEN touches THEN ${valuesAt(paths)} END AS touched, CASE WHEN mine AND is_call THEN members(told) END AS members,
       coalesce(named(id), 'line:' || left(line, 16)) AS id, ${identity(format)} AS key,
-      CASE WHEN w IS NOT NULL THEN failed END AS failed,
+      CASE WHEN w IS NOT NULL THEN failed END AS failed, mine AND refused AS refused,
+      CASE WHEN mine AND takes THEN listing(inside) END AS listing,
       coalesce(rows_said, counted(inside)) AS rows,
       coalesce(bytes_said, size_of(response)) AS bytes, size_of(params) AS sent,
       params IS NOT NULL AS has_params, response IS NOT NULL AS has_response
     FROM (SELECT *, carried(result) AS inside, asked(given) AS told FROM (SELECT *, answered(logged) AS result
     FROM (SELECT *, unwrapped(response) AS logged, unwrapped(params) AS given FROM (
-      SELECT *, CASE WHEN (is_call OR (takes AND mine)) AND id IS NULL THEN md5(json) || ':' || strlen(json) || ':' || hash(json) END AS line,
-        ${failed(format, w)} AS failed,
+      SELECT *, CASE WHEN (is_call OR mine) AND id IS NULL THEN md5(json) || ':' || strlen(json) || ':' || hash(json) END AS line,
+        ${failed(format, w)} AS failed, ${refused(format, w)} AS refused,
         coalesce(CAST(try_cast(${w.text(f.durationMs)} AS DOUBLE) * ${1000 / (format.durationPerMs ?? 1)} AS BIGINT), instant(${w.text(format.end)}) - t) AS duration,
         whole(${w.text(f.rows)}) AS rows_said, whole(${w.text(f.bytes)}) AS bytes_said,
         ${w.json(f.params)} AS params, ${w.json(f.response)} AS response
       FROM (
-        SELECT *, CASE WHEN touches OR (mine AND (is_call OR takes)) THEN ${w.column()} END AS w
+        SELECT *, CASE WHEN touches OR mine THEN ${w.column()} END AS w
         FROM (
           SELECT *, is_call AND tool IN (SELECT tool FROM touching) AS touches FROM (
           SELECT *, ${isCall} AS is_call, ${takes} AS takes, ${lists} AS lists, ${mine} AS mine
@@ -328,4 +334,11 @@ function failed(format: LogFormat, x: Extraction): string {
   }
   const otherwise = format.otherwise === 'success' ? 'false' : 'CAST(NULL AS BOOLEAN)'
   return rules.length === 0 ? otherwise : `CASE ${rules.join(' ')} ELSE ${otherwise} END`
+}
+
+function refused(format: LogFormat, x: Extraction): string {
+  const rules = (format.refusals ?? []).flatMap(({ fields, values }) =>
+    fields.map((field) => `coalesce(lower(${x.text([field])}) IN (${values.map(literal).join(', ')}), false)`),
+  )
+  return rules.length === 0 ? 'false' : rules.join(' OR ')
 }

@@ -5,7 +5,7 @@ import { readLine, sizeOf } from '../formats/read.ts'
 import type { Touched } from '../port.ts'
 import { count, whole } from './counts.ts'
 import type { Database } from './database.ts'
-import { keysIn, linesQuery, linesTable, parameterNames, touchingTable } from './extract.ts'
+import { keysIn, linesQuery, linesTable, longestListing, parameterNames, touchingTable } from './extract.ts'
 import { repaired, trimmed } from './lines.ts'
 import { look, repairs, type Source, split } from './sources.ts'
 import { literal } from './sql.ts'
@@ -194,7 +194,7 @@ function longRow(
   try {
     value = JSON.parse(line.toString('utf8'))
   } catch {
-    return [...start, false, false, false, false, false, ...Array.from({ length: 18 }, () => undefined), false, false]
+    return [...start, false, false, false, false, false, ...Array.from({ length: 20 }, () => undefined), false, false]
   }
   const read = readLine(format, line, value, names)
   const { t, ends, server, tool, caller, agent, user, address, session, trace, id, key } = read
@@ -206,8 +206,15 @@ function longRow(
     read.isCall && tools.has(tool) ? JSON.stringify(paths.map((path) => read.at(path) ?? null)) : undefined,
     own ? members(read.told) : undefined,
     own ? read.failed : undefined,
+    read.mine && read.refused,
+    read.mine && read.takes ? listing(read.listing) : undefined,
     ...[number(read.rows), number(read.bytes), number(read.sent), read.hasParams, read.hasResponse],
   ]
+}
+
+function listing(value: unknown): string | undefined {
+  const text = value === undefined ? undefined : JSON.stringify(value)
+  return text === undefined || Buffer.byteLength(text) > longestListing ? undefined : text
 }
 
 /** Names and sizes of the members of an object: `[["name", bytes], …]`. */

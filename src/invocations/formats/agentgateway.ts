@@ -27,6 +27,7 @@ export const agentgateway: LogFormat = {
       values: ['400', '401', '403', '404', '405', '406', '408', '409', '413', '422', '429', '500', '502', '503', '504'],
     },
   ],
+  refusals: [{ fields: ['http.status', 'http.response.status_code'], values: ['401', '403'] }],
   otherwise: 'success',
   idWithin: ['time', 'session', 'trace', 'tool'],
   notes: [

@@ -18,6 +18,7 @@ export const dockerGateway: LogFormat = {
     trace: ['trace_id'],
   },
   failures: [{ fields: ['result'], values: ['denied'] }],
+  refusals: [{ fields: ['result'], values: ['denied'] }],
   otherwise: 'unknown',
   notes: [
     "Docker's gateway logs what its policy decided before a call, not what became of it: a call that was allowed may have failed.",

@@ -1,4 +1,4 @@
-import { type LogFormat, takingMethods } from './format.ts'
+import { type LogFormat, refusalWords, takingMethods } from './format.ts'
 
 /**
  * Elastic Common Schema with its `gen_ai` fields (elastic/ecs, schemas/gen_ai.yml, beta). It has no fields of MCP's own: no session,
@@ -31,6 +31,7 @@ export const ecs: LogFormat = {
   },
   end: ['event.end'],
   durationPerMs: 1_000_000,
+  refusals: [{ fields: ['error.code', 'error.type', 'http.response.status_code'], values: refusalWords }],
   otherwise: 'unknown',
   idWithin: ['time', 'trace', 'tool'],
   notes: ['ECS has no session of MCP: what one agent did is put together by traces, else by user and client.'],

@@ -26,6 +26,11 @@ export interface LogFormat {
   readonly end?: readonly string[]
   /** Failed, when one of these fields has one of these values, or any value but false, 0 and the empty one. */
   readonly failures?: readonly { readonly fields: readonly string[]; readonly values: readonly string[] | 'any' }[]
+  /**
+   * Refused for want of rights or of a valid identity, when one of these fields has one of these values (in lower case). A format
+   * without it does not tell such failures from others.
+   */
+  readonly refusals?: readonly { readonly fields: readonly string[]; readonly values: readonly string[] }[]
   /** What a call is when neither `outcome` nor `failures` says anything. */
   readonly otherwise: 'success' | 'unknown'
   /** An id is unique only together with these. */
@@ -93,3 +98,23 @@ export const takingMethods = {
   ],
   lists: ['tools/list'],
 } as const
+
+/** How servers and gateways write that somebody was not let in; in lower case. */
+export const refusalWords = [
+  '401',
+  '403',
+  'denied',
+  'access_denied',
+  'accessdenied',
+  'accessdeniedexception',
+  'permission_denied',
+  'permissiondenied',
+  'unauthenticated',
+  'unauthorized',
+  'authentication_error',
+  'authorization_error',
+  'forbidden',
+  'invalid_token',
+  'invalid_client',
+  'insufficient_scope',
+] as const

@@ -1,5 +1,5 @@
 import { IrError } from '../../errors.ts'
-import { type Field, fields, type LogFormat } from './format.ts'
+import { type Field, fields, type LogFormat, refusalWords } from './format.ts'
 
 const longest = 500
 
@@ -32,5 +32,6 @@ export function mapped(map: Readonly<Record<string, string>>): LogFormat {
       })
     }
   }
-  return { name: 'map', fields: places, otherwise: 'unknown' }
+  const refusals = places.outcome === undefined ? [] : [{ fields: places.outcome, values: refusalWords }]
+  return { name: 'map', fields: places, refusals, otherwise: 'unknown' }
 }

@@ -1,4 +1,4 @@
-import { type LogFormat, takingMethods } from './format.ts'
+import { type LogFormat, refusalWords, takingMethods } from './format.ts'
 
 /** An attribute of a span or log record: flat on the line, or under `attributes`. */
 const attribute = (name: string) => [name, `attributes.${name}`]
@@ -46,6 +46,16 @@ export const otel: LogFormat = {
     { fields: attribute('error.type'), values: 'any' },
     { fields: attribute('gen_ai.tool.call.result.isError'), values: 'any' },
     { fields: ['status.code', 'status.status_code'], values: ['2', 'ERROR', 'Error', 'STATUS_CODE_ERROR'] },
+  ],
+  refusals: [
+    {
+      fields: [
+        ...attribute('error.type'),
+        ...attribute('rpc.response.status_code'),
+        ...attribute('http.response.status_code'),
+      ],
+      values: refusalWords,
+    },
   ],
   otherwise: 'success',
   idWithin: ['time', 'session', 'trace', 'tool'],

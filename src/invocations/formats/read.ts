@@ -28,6 +28,10 @@ export interface ReadLine {
   /** The same for copies of one record. */
   readonly key: string | undefined
   readonly failed: boolean | undefined
+  /** For want of rights or of a valid identity. */
+  readonly refused: boolean
+  /** What the server says of its tools or of itself: the result of such a request. */
+  readonly listing: unknown
   readonly rows: number | undefined
   readonly bytes: number | undefined
   readonly sent: number | undefined
@@ -89,6 +93,8 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
     id: named(id) ?? `line:${hash.slice(0, 16)}`,
     key: id === undefined ? hash : identity.map((part) => `${[...part].length}:${part}`).join(''),
     failed: failed(format, text),
+    refused: refused(format, text),
+    listing: isListing(carries) ? carries : undefined,
     rows: whole(text(f.rows)) ?? countRows(carries),
     bytes: whole(text(f.bytes)) ?? sizeOf(response),
     sent: sizeOf(params),
@@ -186,6 +192,16 @@ function failed(
     if (said !== undefined && (values === 'any' ? said !== 'false' && said !== '0' : values.includes(said))) return true
   }
   return format.otherwise === 'success' ? false : undefined
+}
+
+function refused(format: LogFormat, text: (paths: readonly string[] | undefined) => string | undefined): boolean {
+  return (format.refusals ?? []).some(({ fields, values }) =>
+    fields.some((field) => values.includes(text([field])?.toLowerCase() ?? '')),
+  )
+}
+
+function isListing(value: unknown): boolean {
+  return isObject(value) && (Array.isArray(value.tools) || typeof value.instructions === 'string')
 }
 
 function parsed(text: unknown): { readonly value: unknown } | undefined {

@@ -34,6 +34,7 @@ export const toolhive: LogFormat = {
     response: ['data.response'],
     bytes: ['metadata.extra.response_size_bytes'],
   },
+  refusals: [{ fields: ['outcome'], values: ['denied'] }],
   otherwise: 'unknown',
   notes: ['ToolHive logs a call when it has ended: its times are ends, not starts.'],
 }
