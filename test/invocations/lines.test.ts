@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type Line, linesOf, repaired } from '../../src/invocations/files/lines.ts'
+import { type Line, linesOf, repaired } from '../../src/invocations/engine/lines.ts'
 import { spellings } from '../../src/invocations/formats/format.ts'
 import { formatOf } from '../../src/invocations/formats/index.ts'
 

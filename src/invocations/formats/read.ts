@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { type LogFormat, spellings } from './format.ts'
 
 /**
- * One line of a log as a format understands it: the same as the query in files/extract.ts says of it, in JavaScript. It is for
+ * One line of a log as a format understands it: the same as the query in engine/extract.ts says of it, in JavaScript. It is for
  * the few lines that are too long for the query, which needs dozens of times their size; the contract holds both to one answer.
  */
 export interface ReadLine {
@@ -213,7 +213,7 @@ function parsed(text: unknown): { readonly value: unknown } | undefined {
   }
 }
 
-/** The arguments inside a request; see the macros of files/extract.ts. */
+/** The arguments inside a request; see the macros of engine/extract.ts. */
 function asked(value: unknown): unknown {
   if (!isObject(value)) return value
   if (isObject(value.params) && isObject(value.params.arguments)) return value.params.arguments

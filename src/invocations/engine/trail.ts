@@ -1,7 +1,7 @@
 import type { DuckDBValue } from '@duckdb/node-api'
 import { IrError } from '../../errors.ts'
 import type { SentParameter, TrailRecord } from '../port.ts'
-import { inWindow, type Limits, parameters } from './counts.ts'
+import { inWindow, type Limits, onceByKey, parameters } from './counts.ts'
 import type { Database } from './database.ts'
 
 const columns =
@@ -22,8 +22,8 @@ export async function* trailOf(
   await database.run(
     `CREATE TABLE IF NOT EXISTS trail AS SELECT ${columns.join(', ')} FROM lines
      WHERE CASE WHEN mine THEN (is_call OR takes) AND ${inWindow} ELSE is_call AND server IS NOT NULL AND t >= $since END
-     QUALIFY row_number() OVER (PARTITION BY key ORDER BY t, file, n) = 1
-     ORDER BY t, mine DESC, id, tool`,
+     ${onceByKey}
+     ORDER BY t, mine DESC, id, tool, key`,
     parameters(limits),
   )
   const query = `SELECT ${columns.join(', ')} FROM trail ${which === 'own' ? 'WHERE mine' : ''}`

@@ -5,7 +5,7 @@ import { readLine, sizeOf } from '../formats/read.ts'
 import type { Touched } from '../port.ts'
 import { count, whole } from './counts.ts'
 import type { Database } from './database.ts'
-import { keysIn, linesQuery, linesTable, longestListing, parameterNames, touchingTable } from './extract.ts'
+import { keysIn, linesQuery, longestListing, parameterNames } from './extract.ts'
 import { repaired, trimmed } from './lines.ts'
 import { look, repairs, type Source, split } from './sources.ts'
 import { literal } from './sql.ts'
@@ -57,10 +57,6 @@ export async function ingest(job: Job, files: readonly string[]): Promise<Ingest
   let mended = 0
   let tooLong = 0
   let repeated = 0
-  await database.run(linesTable)
-  await database.run(touchingTable)
-  const tools = [...new Set(job.touched.tools)]
-  if (tools.length > 0) await database.run('INSERT INTO touching SELECT unnest($tools)', { tools })
   for (const [index, file] of files.entries()) {
     signal.throwIfAborted()
     const source = await lookAt(index * parts, file, database.folder, signal, problems)

@@ -93,7 +93,7 @@ async function* wantedLines(database: Database, file: number): AsyncGenerator<Wa
 }
 
 async function* inOrder(database: Database, spool: FileHandle, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const places = 'SELECT start, spool.size FROM spool JOIN kept USING (file, n) ORDER BY t, id, file, n'
+  const places = 'SELECT start, spool.size FROM spool JOIN kept USING (file, n) ORDER BY t, id, key'
   let from = 0
   let to = 0
   for await (const [start = [], size = []] of database.pieces(places)) {

@@ -17,21 +17,25 @@ export interface Facts {
   readonly records: number
   readonly first: string | undefined
   readonly last: string | undefined
-  /** Lines of any server. */
-  readonly linesInWindow: number
 }
 
 export const inWindow = 't >= $since AND t < $until'
 
+/**
+ * Of copies with the same identity the first one stays. Where they differ and are of the same instant, what they say decides, and
+ * not where they happened to lie: a log answers the same whatever it is kept in.
+ */
+export const onceByKey =
+  'QUALIFY row_number() OVER (PARTITION BY key ORDER BY t, size, hash(tool, caller, failed, rows, bytes, sent, server, session, trace), file, n) = 1'
+
 export async function summarise(database: Database, limits: Limits): Promise<Facts> {
-  // Of copies with the same identity the first one stays.
   await database.run(
     `CREATE TABLE kept AS SELECT * FROM lines WHERE is_call AND mine AND ${inWindow}
-     QUALIFY row_number() OVER (PARTITION BY key ORDER BY t, file, n) = 1`,
+     ${onceByKey}`,
     parameters(limits),
   )
   const [all] = await database.rows(
-    `SELECT count(*) AS lines, count_if(is_call AND mine) AS seen FROM lines WHERE ${inWindow}`,
+    `SELECT count(*) AS seen FROM lines WHERE is_call AND mine AND ${inWindow}`,
     parameters(limits),
   )
   const [kept] = await database.rows('SELECT count(*) AS records, min(t) AS first, max(t) AS last FROM kept')
@@ -40,7 +44,6 @@ export async function summarise(database: Database, limits: Limits): Promise<Fac
     records: whole(kept?.records),
     first: instant(kept?.first),
     last: instant(kept?.last),
-    linesInWindow: whole(all?.lines),
   }
 }
 

@@ -3,22 +3,20 @@ import { fields, type LogFormat } from '../formats/format.ts'
 import type { Window } from '../port.ts'
 import { count, type Facts, instant, inWindow, type Limits, parameters, whole } from './counts.ts'
 import type { Database, Row } from './database.ts'
-
-/** A silence of all servers in the log that is this long is told. */
-const silence = 24 * 3_600_000
+import type { Overview } from './overview.ts'
 
 export interface Reading {
   readonly config: InvocationsConfig
   readonly format: LogFormat
   readonly window: Window
+  readonly overview: Overview
 }
 
 /** What the log did not show, in plain words. */
 export async function gapsOf(database: Database, facts: Facts, limits: Limits, reading: Reading): Promise<string[]> {
-  const { config, format, window } = reading
+  const { config, format, window, overview } = reading
   const [all = {}] = await database.rows(
-    `SELECT min(t) AS first, max(t) AS last,
-       count_if(is_call AND mine AND t IS NULL) AS timeless,
+    `SELECT count_if(is_call AND mine AND t IS NULL) AS timeless,
        count_if(is_call AND mine AND t > $ahead) AS future,
        count_if(is_call AND NOT mine AND server IS NULL AND ${inWindow}) AS nameless,
        count_if(NOT is_call AND mine AND ${inWindow}) AS others
@@ -41,17 +39,17 @@ export async function gapsOf(database: Database, facts: Facts, limits: Limits, r
   }
   const of = `of ${count(facts.records)} records`
 
-  if (facts.linesInWindow === 0) {
+  if (overview.linesInWindow === 0) {
     gaps.push(
       `The log holds no line at all between ${window.since} and ${window.until}: it shows nothing, which is not the same as that nothing happened.`,
     )
   } else {
-    const first = instant(all.first)
+    const first = instant(overview.first)
     if (first !== undefined && first > window.since)
       gaps.push(
         `The log begins at ${first}, after the start of the window (${window.since}): what came before was not seen.`,
       )
-    gaps.push(...(await silences(database, limits)))
+    gaps.push(...overview.silences)
     if (facts.records === 0)
       gaps.push(
         'The log holds lines of the window, but no call of this server: compare its name and aliases in the registry with those in the log.',
@@ -94,21 +92,3 @@ export async function gapsOf(database: Database, facts: Facts, limits: Limits, r
 
 /** Counted from the response where the log does not say them. */
 const derived = new Set<string>(['rows', 'bytes', 'id', 'server'])
-
-/** Spans of the window, between its first line and its end, in which nothing of any server was logged; the five longest. */
-async function silences(database: Database, limits: Limits): Promise<string[]> {
-  const rows = await database.rows(
-    `SELECT quiet_from, quiet_to FROM (
-       SELECT t AS quiet_from, lead(t, 1, $until) OVER (ORDER BY t) AS quiet_to
-       FROM (SELECT DISTINCT t // 60000000 * 60000000 AS t FROM lines WHERE ${inWindow}))
-     WHERE quiet_to - quiet_from >= ${silence * 1000} ORDER BY quiet_to - quiet_from DESC, quiet_from LIMIT 5`,
-    parameters(limits),
-  )
-  return rows.map(
-    (row) => `Nothing of any server was logged between ${minute(row.quiet_from)} and ${minute(row.quiet_to)}.`,
-  )
-}
-
-function minute(value: Row[string] | undefined): string {
-  return `${(instant(value) ?? '').slice(0, 16)}Z`
-}

@@ -1,0 +1,163 @@
+import type { InvocationsConfig } from '../../config.ts'
+import { IrError, systemCode } from '../../errors.ts'
+import type { LogFormat } from '../formats/format.ts'
+import type { CallerUse, Reviewed, ToolUse, Touched, Window } from '../port.ts'
+import { cut, type Limits, summarise, uses } from './counts.ts'
+import { Database, kindOfFailure } from './database.ts'
+import { linesTable, touchingTable } from './extract.ts'
+import { gapsOf } from './gaps.ts'
+import { type Job, longestLine } from './ingest.ts'
+import { countMinutes, minutesTable, overviewOf } from './overview.ts'
+import type { Source } from './sources.ts'
+import { rawLines } from './spool.ts'
+import { trailOf } from './trail.ts'
+
+/** A clock that is this much ahead is told. */
+const skew = 5 * 60_000
+
+/** One log, as the configuration names it. */
+export interface Log {
+  readonly config: InvocationsConfig
+  /** For people: the path or address. */
+  readonly name: string
+  readonly format: LogFormat
+  /** See Job. */
+  readonly oneByOne?: number | undefined
+}
+
+export interface Question {
+  readonly names: readonly string[]
+  readonly window: Window
+  readonly touched: Touched
+  readonly now: () => Date
+}
+
+/** What a source says once it has put its lines into the table `lines`. */
+export interface Filled {
+  /** Where the raw lines are. */
+  readonly sources: readonly Source[]
+  /** What could not be read. */
+  readonly problems: readonly string[]
+  /** What was read, with a note. */
+  readonly gaps: readonly string[]
+  /**
+   * Given by a source that puts only some of its lines into the table: it has filled the table `minutes` itself, and knows when
+   * the first line of all is from, in microseconds.
+   */
+  readonly whole?: { readonly first: number | undefined }
+}
+
+/**
+ * The answer of a log, whatever it is kept in: `fill` puts the lines that matter into the tables of a DuckDB of its own, and all
+ * that is said of them is said here, so that the same records give the same review.
+ *
+ * @throws IrError interrupted, or unreachable when DuckDB gives up
+ */
+export async function reviewOf(
+  log: Log,
+  question: Question,
+  signal: AbortSignal,
+  fill: (job: Job, limits: Limits) => Promise<Filled>,
+): Promise<Reviewed> {
+  const { config, format, name } = log
+  const { window, now } = question
+  const database = await Database.open()
+  try {
+    return await database.interruptible(signal, async () => {
+      const limits = {
+        since: micros(window.since),
+        until: micros(window.until),
+        ahead: BigInt(now().getTime() + skew) * 1000n,
+      }
+      const job = await prepared(database, log, question, signal)
+      const { sources, problems, gaps, whole } = await fill(job, limits)
+      const { first } = whole ?? (await countMinutes(database, limits))
+      const overview = await overviewOf(database, limits, first)
+      const facts = await summarise(database, limits)
+      const tools = await uses(database, 'tool')
+      const callers = await uses(database, 'caller')
+      return {
+        review: {
+          window,
+          source: { kind: config.kind, name, format: format.name },
+          records: facts.records,
+          duplicates: facts.seen - facts.records,
+          ...(facts.first === undefined || facts.last === undefined ? {} : { first: facts.first, last: facts.last }),
+          tools: tools.list.map(({ name, sent: _, ...use }): ToolUse => ({ tool: name, ...use })),
+          callers: callers.list.map(({ name, ...use }): CallerUse => ({ caller: name, ...use })),
+          findings: [],
+          gaps: [
+            ...problems,
+            ...gaps,
+            ...cut('tools', tools),
+            ...cut('callers', callers),
+            ...(await gapsOf(database, facts, limits, { config, format, window, overview })),
+          ],
+        },
+        unread: problems,
+        covered: overview.linesInWindow > 0,
+        raw: { [Symbol.asyncIterator]: () => told(signal, rawLines(database, sources, longestLine, signal)) },
+        trail: (which) => told(signal, trailOf(database, limits, which, signal)),
+        close: () => database.close(),
+      }
+    })
+  } catch (error) {
+    await database.close()
+    throw readingFailed(error)
+  }
+}
+
+/** A few lines of a log, for a look: the tables are there, and gone after. */
+export async function lookInto<T>(log: Log, signal: AbortSignal, work: (job: Job) => Promise<T>): Promise<T> {
+  const database = await Database.open()
+  try {
+    return await database.interruptible(signal, async () =>
+      work({
+        ...(await prepared(database, log, { names: [], touched: { tools: [], paths: [] } }, signal)),
+        limit: 1000,
+      }),
+    )
+  } catch (error) {
+    throw readingFailed(error)
+  } finally {
+    await database.close()
+  }
+}
+
+async function prepared(
+  database: Database,
+  { format, oneByOne }: Log,
+  { names, touched }: Pick<Question, 'names' | 'touched'>,
+  signal: AbortSignal,
+): Promise<Job> {
+  for (const table of [linesTable, touchingTable, minutesTable]) await database.run(table)
+  const tools = [...new Set(touched.tools)]
+  if (tools.length > 0) await database.run('INSERT INTO touching SELECT unnest($tools)', { tools })
+  return { database, format, names, touched, signal, oneByOne }
+}
+
+/** DuckDB's messages quote what was read; what a person gets is only their kind. */
+function readingFailed(error: unknown): unknown {
+  if (error instanceof IrError || systemCode(error) !== undefined || !isDuckdb(error)) return error
+  return new IrError('unreachable', `The invocation log could not be read: ${kindOfFailure(error)} (DuckDB).`, {
+    cause: error,
+  })
+}
+
+/** The same, with errors that a person understands. */
+async function* told<T>(signal: AbortSignal, pieces: AsyncIterable<T>): AsyncGenerator<T> {
+  try {
+    yield* pieces
+  } catch (error) {
+    if (signal.aborted) throw new IrError('interrupted', 'Reading the invocation log was interrupted.')
+    throw readingFailed(error)
+  }
+}
+
+function isDuckdb(error: unknown): error is Error {
+  return error instanceof Error && / Error:/.test(error.message)
+}
+
+function micros(time: string): bigint {
+  return BigInt(Date.parse(time)) * 1000n
+}
