@@ -61,7 +61,12 @@ export interface CaseFacts {
   readonly people: readonly string[]
   readonly clocks: readonly { readonly server: string; readonly offsetMs: number }[]
   /** Length and head of the hash chain that this report was made from: whoever has the journal can compare. */
-  readonly journal: { readonly lines: number; readonly head: string; readonly lastAt: string }
+  readonly journal: {
+    readonly lines: number
+    /** @pattern ^[0-9a-f]{64}$ */
+    readonly head: string
+    readonly lastAt: string
+  }
 }
 
 export interface Standing {
@@ -213,6 +218,7 @@ export interface Redeployment {
 
 export interface EvidenceRow {
   readonly name: string
+  /** @pattern ^[0-9a-f]{64}$ */
   readonly sha256: string
   readonly bytes: number
   readonly mediaType: string

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildReport } from '../../src/report/build.ts'
 import { renderHtml } from '../../src/report/html.ts'
 import { findChromium, withChromium } from '../testbed/chromium.ts'
+import { accessibilityFindings } from './accessible.ts'
 import { poison } from './hostile.ts'
 import { type Inventory, inventory, type Legibility, legibility, paper } from './in-page.ts'
 import { incident } from './incident.ts'
@@ -79,9 +80,10 @@ describe.skipIf(chromium === undefined)('the HTML report in a real browser', () 
     const bad = join(folder, 'bad.html')
     const { port } = sink.address() as AddressInfo
     await writeFile(bad, `<script>alert(1)</script><img src="http://127.0.0.1:${port}/pixel">`)
-    const { requests, trouble } = await withChromium(chromium ?? '', {}, (browser) =>
-      opened(browser, bad, async (page) => page.evaluate<number>('0')),
+    const { requests, trouble, seen } = await withChromium(chromium ?? '', {}, (browser) =>
+      opened(browser, bad, accessibilityFindings),
     )
+    expect(seen).toContainEqual(expect.stringMatching(/^critical: image-alt: 1 times/))
     expect(requests.length).toBeGreaterThan(1)
     expect(trouble).toEqual(['dialog: 1'])
     expect(reached.splice(0)).toEqual(['/pixel'])
@@ -113,6 +115,21 @@ describe.skipIf(chromium === undefined)('the HTML report in a real browser', () 
       expect(seen.wide).toMatchObject({ headless: 0, dangling: 0, duplicates: 0 })
     },
   )
+
+  it.each([
+    ['light', 'screen'],
+    ['dark', 'screen'],
+    ['light', 'print'],
+    ['dark', 'print'],
+  ] as const)('has nothing that an accessibility check objects to, %s on %s', async (colorScheme, media) => {
+    const { seen } = await withChromium(chromium ?? '', { colorScheme }, (browser) =>
+      opened(browser, file, async (page) => {
+        await page.emulateMedia({ media, colorScheme })
+        return accessibilityFindings(page)
+      }),
+    )
+    expect(seen).toEqual([])
+  })
 
   it('prints on white, with everything unfolded and nothing cut', async () => {
     const { seen } = await withChromium(chromium ?? '', { colorScheme: 'dark', width: 720 }, (browser) =>
