@@ -42,9 +42,19 @@ export class Stretches<T> {
 }
 
 /** An agent's name alone is no context: everybody's copilot has the same. */
-export function userAndClient({ user, agent, address }: TrailRecord): string | undefined {
+function userAndClient({ user, agent, address }: TrailRecord): string | undefined {
   if (user === undefined && (agent === undefined || address === undefined)) return undefined
   const who = user ?? address ?? ''
   // The length goes first, so that no name can imitate another pair.
   return `${who.length}:${who} ${agent ?? address ?? ''}`
+}
+
+/** How a record's context is known, for people. */
+export function contextName(record: TrailRecord): string {
+  const { session, trace, user, agent, address } = record
+  if (session !== undefined) return `session ${session}`
+  if (trace !== undefined) return `trace ${trace}`
+  if (user === undefined && (agent === undefined || address === undefined))
+    return `unknown, agent ${agent ?? 'unknown'}`
+  return `user ${user ?? address} with ${agent ?? address ?? 'an unknown client'}`
 }

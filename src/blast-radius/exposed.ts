@@ -1,6 +1,6 @@
 import type { TrailRecord } from '../invocations/port.ts'
 import type { Server } from '../registry/port.ts'
-import { idleGap, userAndClient } from './contexts.ts'
+import { contextName, idleGap } from './contexts.ts'
 import type { Before, Exposed } from './port.ts'
 
 /** Contexts that are listed, those that sent most. */
@@ -50,7 +50,7 @@ export async function exposedBy(
   for await (const piece of trail('all')) {
     for (const record of piece) {
       const context =
-        contexts.get(nameOf(record)) ?? (record.trace === undefined ? undefined : byTrace.get(record.trace))
+        contexts.get(contextName(record)) ?? (record.trace === undefined ? undefined : byTrace.get(record.trace))
       if (context !== undefined) follow(context, record)
     }
   }
@@ -68,7 +68,7 @@ export async function exposedBy(
 }
 
 function contextOf(record: TrailRecord, contexts: Map<string, Context>): Context {
-  const name = nameOf(record)
+  const name = contextName(record)
   const { agent, user, session } = record
   const context = contexts.get(name) ?? {
     name,
@@ -82,14 +82,6 @@ function contextOf(record: TrailRecord, contexts: Map<string, Context>): Context
   }
   contexts.set(name, context)
   return context
-}
-
-function nameOf(record: TrailRecord): string {
-  const { session, trace, user, agent, address } = record
-  if (session !== undefined) return `session ${session}`
-  if (trace !== undefined) return `trace ${trace}`
-  if (userAndClient(record) === undefined) return `unknown, agent ${agent ?? 'unknown'}`
-  return `user ${user ?? address} with ${agent ?? address ?? 'an unknown client'}`
 }
 
 function count(context: Context, { sent }: TrailRecord): void {

@@ -24,11 +24,31 @@ export interface BlastRadius {
 export interface CouldReach {
   readonly system: string
   readonly kind: string
+  /** The whole way in one line. */
   readonly via: string
+  /** The same step by step, from the server's own credential on. */
+  readonly way?: readonly string[]
   readonly access: string
   readonly data: readonly string[]
   readonly classification?: string
   readonly owner?: string
+  /** What may be done there, where the system itself could be asked. */
+  readonly permissions?: readonly Permission[]
+}
+
+/** Actions with the same resources and conditions, in the words of the system that they belong to. */
+export interface Permission {
+  readonly group: 'read data' | 'change' | 'escalate' | 'persist'
+  readonly actions: readonly string[]
+  /** Actions of the same kind that are not listed. */
+  readonly more?: number
+  readonly resources: readonly string[]
+  /** Resources among them that are denied all the same. */
+  readonly except?: readonly string[]
+  /** Only under `condition`, of which nobody can say whether it holds. */
+  readonly conditional: boolean
+  /** In words. */
+  readonly condition?: string
 }
 
 export interface DidReach {
@@ -49,6 +69,10 @@ export interface Suspect {
   readonly hop: number
   readonly by: 'session' | 'trace' | 'idle-gap' | 'inferred'
   readonly chain: readonly string[]
+  /** As in `exposed`: `session …`, `trace …`, `user …`. */
+  readonly context?: string
+  /** What it read that a suspect call had written, where that is why it is suspect. */
+  readonly resource?: string
 }
 
 /** What one context told the server. Values are never in it. */

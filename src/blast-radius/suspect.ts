@@ -1,5 +1,5 @@
 import type { TrailRecord } from '../invocations/port.ts'
-import { type Stretch, Stretches } from './contexts.ts'
+import { contextName, type Stretch, Stretches } from './contexts.ts'
 import type { Hub, Suspect } from './port.ts'
 import type { Touch } from './touches.ts'
 
@@ -128,7 +128,7 @@ class Spread {
     const context = contextOf(record, stretch)
     if (cause.resource !== undefined) this.#join('resource', cause.resource.key, cause.resource.name, context)
     if (this.#isCut(record, context)) return
-    this.#list(record, hop, cause.by, chain)
+    this.#list(record, hop, cause.by, chain, cause.resource)
     // Whoever makes a suspect call has it already, however else it is known; whoever reads something has it at the end.
     const from = cause.resource === undefined ? record.time : record.ends
     this.#taintContext(record, stretch, this.#taint(from, hop, chain))
@@ -184,7 +184,7 @@ class Spread {
     for (const { access, key } of touches) if (access === 'write') keepEarlier(this.#resources, key, taint)
   }
 
-  #list(record: TrailRecord, hop: number, by: Suspect['by'], chain: Chain): void {
+  #list(record: TrailRecord, hop: number, by: Suspect['by'], chain: Chain, read?: Touch): void {
     this.#total += 1
     const listed = this.#listed[Math.min(ranks - 1, this.#following.rank(record, by))]
     if (listed === undefined || listed.length >= longestList) return
@@ -197,6 +197,8 @@ class Spread {
       hop,
       by,
       chain: idsOf(chain),
+      context: contextName(record),
+      ...(read === undefined ? {} : { resource: read.name }),
     })
   }
 

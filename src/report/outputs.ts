@@ -1,4 +1,4 @@
-import type { BlastRadius } from '../blast-radius/port.ts'
+import type { BlastRadius, Permission } from '../blast-radius/port.ts'
 import type { Observation } from '../change.ts'
 import type { CredentialState } from '../credentials/port.ts'
 import type { Finding, Review } from '../invocations/port.ts'
@@ -62,10 +62,12 @@ export function readBlastRadius(output: unknown): BlastRadius | undefined {
       system: text(reach.system),
       kind: text(reach.kind),
       via: text(reach.via),
+      ...optional('way', Array.isArray(reach.way) ? texts(reach.way) : undefined),
       access: text(reach.access),
       data: texts(reach.data),
       ...optional('classification', optionalText(reach.classification)),
       ...optional('owner', optionalText(reach.owner)),
+      ...optional('permissions', Array.isArray(reach.permissions) ? readPermissions(reach.permissions) : undefined),
     })),
     didReach: list(value.didReach).map((reach) => ({
       system: text(reach.system),
@@ -101,6 +103,8 @@ export function readBlastRadius(output: unknown): BlastRadius | undefined {
       hop: number(suspect.hop),
       by: oneOf(suspect.by, ['session', 'trace', 'idle-gap', 'inferred'] as const, 'inferred'),
       chain: texts(suspect.chain),
+      ...optional('context', optionalText(suspect.context)),
+      ...optional('resource', optionalText(suspect.resource)),
     })),
     hubs: list(value.hubs).map((hub) => ({
       context: text(hub.context),
@@ -113,6 +117,19 @@ export function readBlastRadius(output: unknown): BlastRadius | undefined {
     owners: texts(value.owners),
     gaps: texts(value.gaps),
   }
+}
+
+function readPermissions(value: unknown): readonly Permission[] {
+  return list(value).map((permission) => ({
+    // What nobody knows is shown where it is looked at.
+    group: oneOf(permission.group, ['read data', 'change', 'escalate', 'persist'] as const, 'escalate'),
+    actions: texts(permission.actions),
+    ...optional('more', optionalNumber(permission.more)),
+    resources: texts(permission.resources),
+    ...optional('except', Array.isArray(permission.except) ? texts(permission.except) : undefined),
+    conditional: permission.conditional === true,
+    ...optional('condition', optionalText(permission.condition)),
+  }))
 }
 
 export function readCredentials(output: unknown): readonly CredentialState[] {

@@ -81,6 +81,9 @@ const following = (more: Partial<Following> = {}): Following => ({
 const followed = (records: readonly Told[], more: Partial<Following> = {}) =>
   follow(() => pieces(inOrder(records)), following(more))
 
+/** Without what is only told to people: the reference does not know it. */
+const plain = ({ context, resource, ...call }: Suspect): Suspect => call
+
 /**
  * The same, slowly: every record is compared with every record before it. A record that carries the taint hands it to a later one
  * of the same session, else of the same trace, else of the same user and client without a long silence in between, else
@@ -207,7 +210,7 @@ describe('suspect calls', () => {
       fc.asyncProperty(log, async (records) => {
         const { suspect, total, hubs } = await follow(() => pieces(records), following())
         const expected = slowly(records).suspect
-        expect(suspect).toEqual(expected)
+        expect(suspect.map(plain)).toEqual(expected)
         expect(total).toBe(expected.length)
         expect(hubs).toEqual([])
         found += expected.length
@@ -345,7 +348,7 @@ describe('hubs', () => {
         const above = [...slowly(records).joined].filter(([, joined]) => joined.size > 2)
         const expected = new Map(above.map(([name, joined]) => [name, joined.size]))
         expect(new Map(hubs.map(({ context, contexts }) => [context, contexts]))).toEqual(expected)
-        expect(suspect).toEqual(slowly(records, new Set(expected.keys())).suspect)
+        expect(suspect.map(plain)).toEqual(slowly(records, new Set(expected.keys())).suspect)
         found += hubs.length
       }),
       { numRuns: 500, seed: 20261124 },

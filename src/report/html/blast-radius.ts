@@ -1,4 +1,5 @@
 import { type Html, html } from '../escape.ts'
+import { reachGraph, spreadGraph } from '../graph.ts'
 import type { Report } from '../model.ts'
 import { bytes, count, plural } from '../words.ts'
 import { bullets, list, table, tag, time } from './parts.ts'
@@ -12,7 +13,7 @@ const coverageWords = {
 /** Rows of the suspect list that are shown; the others are in report.json. */
 const shownSuspects = 200
 
-export function blastRadius({ blastRadius: radius }: Report): Html {
+export function blastRadius({ blastRadius: radius, case: { server } }: Report): Html {
   if (radius === undefined) {
     return html`<p>It was not computed in this case. <code>mcp-ir blast-radius SERVER</code> does it.</p>`
   }
@@ -66,6 +67,10 @@ export function blastRadius({ blastRadius: radius }: Report): Html {
   return html`<p>Window: ${time(radius.window.since)} to ${time(radius.window.until)} UTC.</p>
 ${blind.length > 0 && html`<p class="notice">No log covers ${blind.map(({ system }) => system).join(', ')}. This report cannot say what happened there.</p>`}
 <h3>Could reach</h3>
+${figure(
+  reachGraph(server.name, radius),
+  'Red bar: the log shows calls. Dashed: no log covers it, which does not mean that nothing happened. Plain: a log covers it and shows no call.',
+)}
 ${radius.couldReach.length === 0 ? html`<p>The registry names no system that it reaches.</p>` : could}
 <h3>Did reach</h3>
 ${radius.didReach.length === 0 ? html`<p>No system was looked at.</p>` : did}
@@ -94,6 +99,10 @@ ${
       )}${radius.exposed.length > shownSuspects && html`<p>${count(radius.exposed.length - shownSuspects)} more are in report.json.</p>`}`
 }
 <h3>Suspect calls on other servers</h3>
+${figure(
+  spreadGraph(server.name, radius),
+  'Left to right: who took in what the server said, and what they called afterwards; then who read what these calls had written. Dashed lines are concluded, not seen. Beyond the second hop is drawn with it.',
+)}
 ${
   radius.suspect.length === 0
     ? html`<p>None was found in the logs that were read.</p>`
@@ -128,4 +137,10 @@ ${
 }
 <h3>Who and what is concerned</h3>
 <p>Data classes: ${list(radius.dataClasses)}. Owners to tell: ${list(radius.owners)}.</p>`
+}
+
+/** A drawing; the tables beside it hold the same in words. */
+function figure(drawing: Html | undefined, caption: string): Html {
+  if (drawing === undefined) return html``
+  return html`<figure>${drawing}<figcaption>${caption}</figcaption></figure>`
 }
