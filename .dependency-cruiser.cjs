@@ -1,5 +1,5 @@
 /** The import rule (docs/decisions/0001-structure.md). */
-const capabilities = 'containment|credentials|invocations|blast-radius|provenance|deployment|report'
+const capabilities = 'containment|credentials|invocations|blast-radius|provenance|deployment|report|anchor'
 const inside = `^src/(${capabilities})/`
 
 /** @type {import('dependency-cruiser').IConfiguration} */
@@ -28,9 +28,9 @@ module.exports = {
       name: 'adapters-only-by-their-index',
       comment: 'Nobody imports an adapter but its index.ts, lazily.',
       severity: 'error',
-      from: { path: '^src/', pathNot: ['^src/(containment|credentials|deployment|invocations)/index\\.ts$'] },
+      from: { path: '^src/', pathNot: ['^src/(containment|credentials|deployment|invocations|anchor)/index\\.ts$'] },
       to: {
-        path: '^src/(containment|deployment)/(local-process|aws-ec2|mcp-client-config)\\.ts$|^src/credentials/(oauth|exec|postgres|aws-[a-z-]+|vault-[a-z]+|azure-key-vault)\\.ts$|^src/invocations/files\\.ts$',
+        path: '^src/(containment|deployment)/(local-process|aws-ec2|mcp-client-config)\\.ts$|^src/credentials/(oauth|exec|postgres|aws-[a-z-]+|vault-[a-z]+|azure-key-vault)\\.ts$|^src/invocations/files\\.ts$|^src/anchor/(file|exec|rfc3161|elasticsearch)\\.ts$',
       },
     },
     {
@@ -54,7 +54,14 @@ module.exports = {
       name: 'commands-hold-no-adapter',
       severity: 'error',
       from: { path: '^src/commands/' },
-      to: { path: inside, pathNot: ['^src/provenance/(index|verify)\\.ts$', '^src/report/step\\.ts$'] },
+      to: {
+        path: inside,
+        pathNot: [
+          '^src/provenance/(index|verify)\\.ts$',
+          '^src/report/step\\.ts$',
+          '^src/anchor/(anchoring|check|receipts)\\.ts$',
+        ],
+      },
     },
   ],
   options: {

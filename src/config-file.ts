@@ -1,6 +1,6 @@
 import { lstat, realpath } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import type { Config } from './config.ts'
+import type { AnchorConfig, Config } from './config.ts'
 import { IrError, systemCode } from './errors.ts'
 import { readOwned } from './owned-file.ts'
 import { isTrusted } from './trust-store.ts'
@@ -78,6 +78,7 @@ export async function loadConfig(source: ConfigSource): Promise<Config> {
     aws: read?.values.aws ?? {},
     hours: read?.values.hours,
     duties: read?.values.duties ?? [],
+    anchor: read?.values.anchor,
   }
 }
 
@@ -86,7 +87,7 @@ export async function readConfig(file: string, uid: number | undefined) {
   const { bytes, hash } = await readOwned(file, maxConfigBytes, uid)
   // Only now, as a run without a configuration need not wait for the parser and the schema.
   const [{ readYaml }, { configSchema }] = await Promise.all([import('./yaml-file.ts'), import('./config-schema.ts')])
-  const { registry, cases, invocations, vault, ...rest } = readYaml(file, bytes, configSchema, { empty: {} })
+  const { registry, cases, invocations, vault, anchor, ...rest } = readYaml(file, bytes, configSchema, { empty: {} })
   const absolute = (path: string) => resolve(dirname(file), path)
   return {
     hash,
@@ -95,9 +96,18 @@ export async function readConfig(file: string, uid: number | undefined) {
       registry: registry === undefined ? undefined : absolute(registry),
       cases: cases === undefined ? undefined : absolute(cases),
       invocations: invocations?.kind === 'files' ? { ...invocations, path: absolute(invocations.path) } : invocations,
+      anchor: anchor === undefined ? undefined : absoluteAnchor(anchor, absolute),
       vault: vault?.auditLog === undefined ? vault : { ...vault, auditLog: absolute(vault.auditLog) },
     },
   }
+}
+
+function absoluteAnchor(anchor: AnchorConfig, absolute: (path: string) => string): AnchorConfig {
+  if (anchor.kind === 'file') return { ...anchor, path: absolute(anchor.path) }
+  if (anchor.kind === 'rfc3161') return { ...anchor, certificate: absolute(anchor.certificate) }
+  // As in the registry: a bare name is looked up in PATH.
+  const [program = '', ...args] = anchor.command
+  return { ...anchor, command: [/^\.\.?\//.test(program) ? absolute(program) : program, ...args] }
 }
 
 async function named(file: string, cwd: string, how: string): Promise<string> {

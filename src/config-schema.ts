@@ -38,6 +38,13 @@ export const configSchema = z.strictObject({
     })
     .optional(),
   duties: z.array(z.enum(['gdpr', 'nis2', 'dora'])).optional(),
+  anchor: z
+    .discriminatedUnion('kind', [
+      z.strictObject({ kind: z.literal('file'), path }),
+      z.strictObject({ kind: z.literal('exec'), command: z.array(z.string().min(1)).min(1) }),
+      z.strictObject({ kind: z.literal('rfc3161'), url, certificate: path }),
+    ])
+    .optional(),
 })
 
 function isZone(zone: string): boolean {

@@ -15,7 +15,15 @@ export interface Config {
     | undefined
   /** Which notification clocks the report shows. */
   readonly duties: readonly ('gdpr' | 'nis2' | 'dora')[]
+  /** Where the head of each journal goes after every step. */
+  readonly anchor?: AnchorConfig | undefined
 }
+
+export type AnchorConfig =
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'exec'; readonly command: readonly string[] }
+  /** `certificate`: PEM of the authority, or of whom it has its certificate from. */
+  | { readonly kind: 'rfc3161'; readonly url: string; readonly certificate: string }
 
 export type Format = string | { readonly map: Readonly<Record<string, string>> }
 

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { hostname, userInfo } from 'node:os'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Anchoring } from './anchor/anchoring.ts'
 import {
   type Case,
   caseId,
@@ -165,12 +166,19 @@ async function withIncident(
   const changes = use === 'respond' || kinds.get(use)?.operations !== undefined
   const kept = options.dryRun !== true && !(changes && options.consent === 'none')
   const { incident, attached } = await enter(context, options, use, kept, changes)
+  const anchoring = new Anchoring(context)
   try {
-    const session = new Session(context, options, kinds, incident, use === 'respond' || use === 'network.isolate')
+    const answers = use === 'respond' || use === 'network.isolate'
+    const session = new Session(context, options, kinds, incident, anchoring, answers)
     if (context.ui.interactive && kept && (use === 'respond' || use === 'network.isolate')) await session.declare()
     else session.noteFlags()
     await work(session)
+    await anchoring.atEnd(incident)
     return session.result(attached)
+  } catch (error) {
+    // What a failed step wrote, too.
+    await anchoring.atEnd(incident)
+    throw error
   } finally {
     incident.close()
   }
@@ -190,18 +198,21 @@ class Session {
   readonly #options: IncidentOptions
   readonly #kinds: ReadonlyMap<string, StepKind>
   readonly #case: Case
+  readonly #anchoring: Anchoring
 
   constructor(
     context: Context,
     options: IncidentOptions,
     kinds: ReadonlyMap<string, StepKind>,
     incident: Case,
+    anchoring: Anchoring,
     answers: boolean,
   ) {
     this.#context = context
     this.#options = options
     this.#kinds = kinds
     this.#case = incident
+    this.#anchoring = anchoring
     this.#presenter = presenter(context.ui, options.consent, options.columns ?? 100, answers)
   }
 
@@ -352,6 +363,7 @@ class Session {
     )
     if (report.output !== undefined) this.#outputs.set(kind.kind, report.output)
     this.reports.push(report)
+    await this.#anchoring.afterStep(this.#case)
     await this.#options.watch?.after(report)
     return report
   }
@@ -418,9 +430,11 @@ class Session {
       status,
       exitCode,
       steps: this.reports,
-      problems: [...this.#problems, ...(status === 'consent-required' ? [noConsent] : [])].map(
-        ({ code, message, hints }) => ({ code, message, hints }),
-      ),
+      problems: [
+        ...this.#problems,
+        ...(status === 'consent-required' ? [noConsent] : []),
+        ...this.#anchoring.problems,
+      ].map(({ code, message, hints }) => ({ code, message, hints })),
       outputs: (use) => this.#output(use),
     }
   }

@@ -1,6 +1,6 @@
 import { realpath } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import type { Config } from './config.ts'
+import type { AnchorConfig, Config } from './config.ts'
 import { readConfig } from './config-file.ts'
 import { IrError, systemCode } from './errors.ts'
 import { writableByOthers } from './owned-file.ts'
@@ -29,6 +29,7 @@ export async function viewTrust(file: string, cwd: string, place: TrustPlace): P
   if (values.vault?.address !== undefined) directs.push(`Vault token: goes to ${safe(values.vault.address)}`)
   if (values.invocations?.kind === 'elasticsearch')
     directs.push(`Elasticsearch key: goes to ${safe(values.invocations.node)}`)
+  directs.push(...anchorDirects(values.anchor))
   if (values.registry !== undefined) directs.push(...(await registryDirects(values.registry, place.uid)))
   return { file: real, hash, trusted: await isTrusted({ file: real, hash }, place), directs }
 }
@@ -59,6 +60,12 @@ async function found(file: string): Promise<string> {
     if (systemCode(error) === undefined) throw error
     throw new IrError('input', `${safe(file)} cannot be read (${systemCode(error)})`, { cause: error })
   }
+}
+
+function anchorDirects(anchor: AnchorConfig | undefined): readonly string[] {
+  if (anchor === undefined) return []
+  if (anchor.kind === 'exec') return [`Anchor: starts ${safe(anchor.command.join(' '))}`]
+  return [`Anchor: journal heads go to ${safe(anchor.kind === 'file' ? anchor.path : anchor.url)}`]
 }
 
 /** The registry is part of what is trusted: it names programs to start and servers that get client secrets. */

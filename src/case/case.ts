@@ -14,6 +14,8 @@ export interface Case {
   readonly id: string
   readonly folder: string
   readonly journal: Journal
+  /** All that the journal holds by now. */
+  readonly lines: readonly Line[]
   readonly evidence: Evidence
   /** Whether anything is kept: false for a dry run. */
   readonly kept: boolean
@@ -113,6 +115,9 @@ export function pretendCase(cases: string, from: Events['case.opened'] | StoredC
     id,
     folder,
     journal,
+    get lines() {
+      return journal.lines
+    },
     evidence: new NoEvidence(existing === undefined ? undefined : new EvidenceStore(folder, journal)),
     kept: false,
     state: () => fold(journal.lines),
@@ -127,6 +132,9 @@ function handle(folder: string, journal: FileJournal, lock: Lock): Case {
     id: fold(journal.lines).id,
     folder,
     journal,
+    get lines() {
+      return journal.lines
+    },
     evidence,
     kept: true,
     state: () => fold(journal.lines),

@@ -1,9 +1,9 @@
 import { Args, Flags } from '@oclif/core'
 import { type CommandResult, IrCommand } from '../../base-command.ts'
-import { openCase } from '../../case/case.ts'
 import { findCase } from '../../case/find.ts'
 import { openPoints } from '../../case/state.ts'
 import { IrError } from '../../errors.ts'
+import { writeCase } from '../../write-case.ts'
 
 export default class CaseClose extends IrCommand {
   static override summary = 'Close a case; refused while something is open, unless a reason is given.'
@@ -33,20 +33,19 @@ export default class CaseClose extends IrCommand {
         },
       )
     }
-    if (!flags['dry-run']) {
-      const incident = openCase(found.folder, { by: context.by, now: context.now, takeOver: flags['take-over'] })
-      try {
-        incident.journal.append('case.closed', { ...(reason === undefined ? {} : { reason }), open })
-      } finally {
-        incident.close()
-      }
-    }
+    const closed = { ...(reason === undefined ? {} : { reason }), open }
+    const problems = flags['dry-run']
+      ? []
+      : await writeCase(context, found.folder, flags['take-over'], ({ journal }) =>
+          journal.append('case.closed', closed),
+        )
     const status = flags['dry-run'] ? 'planned' : 'done'
     return {
       status,
       exitCode: 0,
       case: found.id,
       result: { open },
+      problems,
       text: `${found.id} is ${flags['dry-run'] ? 'ready to be ' : ''}closed.`,
     }
   }

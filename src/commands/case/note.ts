@@ -1,10 +1,10 @@
 import { Args, Flags } from '@oclif/core'
 import { type CommandResult, IrCommand } from '../../base-command.ts'
-import { openCase } from '../../case/case.ts'
 import { findCase } from '../../case/find.ts'
 import { IrError } from '../../errors.ts'
 import { parseInstant } from '../../instant.ts'
 import { moment } from '../../ui/format.ts'
+import { writeCase } from '../../write-case.ts'
 
 const kinds = ['detected', 'aware', 'call', 'decision', 'note'] as const
 
@@ -29,20 +29,16 @@ export default class CaseNote extends IrCommand {
     const at = flags.at === undefined ? context.now().toISOString() : parseInstant(flags.at, '--at', context.now())
     const found = await findCase(context.config.cases, flags.case)
     const note = { kind: flags.kind, text: args.text, at }
-    if (!flags['dry-run']) {
-      const incident = openCase(found.folder, { by: context.by, now: context.now, takeOver: flags['take-over'] })
-      try {
-        incident.journal.append('note', note)
-      } finally {
-        incident.close()
-      }
-    }
+    const problems = flags['dry-run']
+      ? []
+      : await writeCase(context, found.folder, flags['take-over'], ({ journal }) => journal.append('note', note))
     const status = flags['dry-run'] ? 'planned' : 'done'
     return {
       status,
       exitCode: 0,
       case: found.id,
       result: { note },
+      problems,
       text: `Noted in ${found.id}: ${note.kind}, ${moment(at)}`,
     }
   }

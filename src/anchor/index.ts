@@ -1,0 +1,15 @@
+import type { AnchorConfig } from '../config.ts'
+import type { Anchor } from './port.ts'
+
+const anchors: {
+  readonly [K in AnchorConfig['kind']]: (config: Extract<AnchorConfig, { kind: K }>) => Promise<Anchor>
+} = {
+  file: async (config) => (await import('./file.ts')).fileAnchor(config),
+  rfc3161: async (config) => (await import('./rfc3161.ts')).timeStampAnchor(config),
+  exec: async (config) => (await import('./exec.ts')).execAnchor(config),
+}
+
+/** The anchor that the configuration names; its code is loaded only now. */
+export async function loadAnchor(config: AnchorConfig): Promise<Anchor> {
+  return await anchors[config.kind](config as never)
+}
