@@ -16,7 +16,7 @@ import {
 } from './case/case.ts'
 import type { Events } from './case/events.ts'
 import { acquireLock } from './case/lock.ts'
-import { isDone, isWhole } from './case/state.ts'
+import { decisionsSince, isDone, isWhole, standing } from './case/state.ts'
 import { discover } from './containment/index.ts'
 import type { Context } from './context.ts'
 import { exitCodes, IrError, systemCode } from './errors.ts'
@@ -383,6 +383,9 @@ class Session {
       until: until === undefined ? (state.isolatedAt ?? now.toISOString()) : parseInstant(until, '--until', now),
       isolatedAt: state.isolatedAt,
       output: (use) => this.#output(use),
+      standing: (use) =>
+        standing(this.#case.journal.lines, use).map(({ operation, change }) => ({ key: operation.key, change })),
+      decisionsSince: (use) => decisionsSince(this.#case.journal.lines, use),
     }
   }
 
@@ -450,6 +453,7 @@ class Session {
     if (problem !== undefined && (!changed || problem.code === 'refused')) {
       return { status: problem.code === 'refused' ? 'refused' : 'error', exitCode: problem.exitCode }
     }
+    if (this.reports.some(({ refused }) => refused)) return { status: 'refused', exitCode: exitCodes.refused }
     if (problem !== undefined || states.includes('partial') || states.includes('failed')) {
       return { status: 'partial', exitCode: exitCodes.partial }
     }

@@ -259,6 +259,15 @@ export function standing(lines: readonly Line[], use: string): readonly Standing
   return [...found.values()]
 }
 
+/** What people decided since a step of this kind was last finished: notes, and questions of manual steps with their answers. */
+export function decisionsSince(lines: readonly Line[], use: string): readonly string[] {
+  const finished = lines.findLastIndex((line) => line.kind === 'step.finished' && line.data.use === use)
+  return lines.slice(finished + 1).flatMap((line) => {
+    if (line.kind === 'note' && line.data.kind === 'decision') return [line.data.text]
+    return line.kind === 'manual.answered' ? [`${line.data.question} ${line.data.answer}`] : []
+  })
+}
+
 export function evidenceOf(lines: readonly Line[]): readonly (EvidenceRef & { readonly path: string })[] {
   return lines.flatMap((line) => (line.kind === 'evidence.stored' ? [line.data] : []))
 }

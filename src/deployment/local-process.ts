@@ -3,28 +3,22 @@ import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Action, Call, Change, Json, Observation, Problem } from '../change.ts'
 import { IrError, systemCode } from '../errors.ts'
-import { describeServer, type ServerDescription } from '../mcp/client.ts'
-import { toolsDigest } from '../mcp/tools-digest.ts'
 import { find, holdersOf, type LocalAddress, localAddress, looker } from '../processes/find.ts'
 import * as proc from '../processes/proc.ts'
 import { treeOf, untouchable } from '../processes/tree.ts'
 import type { DeploymentOf } from '../registry/port.ts'
 import { safe } from '../ui/safe-text.ts'
 import { compareFolder, type Difference, type Manifest, manifestOf } from './compare.ts'
-import type { Deployments, DeploymentTarget, Redeployed } from './port.ts'
+import type { Deployments, DeploymentTarget, Presence } from './port.ts'
 import { endProcesses, findProgram, processesOf, startServer, within, writePidFile } from './running.ts'
 import { unpackTarball } from './unpack.ts'
 
 /**
  * A server on this machine, put back from its verified npm tarball: unpacked into a new folder beside the old one (which
- * stays as it is, for evidence), started there with the new credential, and kept only if it serves the approved tools.
+ * stays as it is, for evidence), and started there with the new credential.
  */
 
 type Target = DeploymentTarget<DeploymentOf<'local-process'>>
-
-/** How long a new server may take until it answers. */
-const startMs = 20_000
-const describeMs = 5_000
 
 /** Where things are, all derived from the registry entry and the artifact, so that a resumed run finds the same. */
 interface Place {
@@ -40,13 +34,12 @@ interface Place {
 }
 
 export const localProcess: Deployments<DeploymentOf<'local-process'>> = {
+  startWithin: 20,
   permissions: ['read /proc', 'kill', 'write beside the deployment folder', 'write the pid file'],
 
   async check(call) {
     proc.requireLinux()
     const { target } = call
-    const refused = refusals(target)
-    if (refused.length > 0) return refused
     const place = await placeOf(call)
     const manifest = await manifestOf(target.artifact.file, target.artifact.verdict.sha256, call.signal)
     const problems = [
@@ -54,12 +47,6 @@ export const localProcess: Deployments<DeploymentOf<'local-process'>> = {
       ...(await suspectProblems(target, place)),
       ...(await sameBuildProblems(target, place, manifest, call.signal)),
     ]
-    if (target.server.tools === undefined) {
-      problems.push({
-        kind: 'warning',
-        message: 'the registry entry has no approved tools digest: what the new server serves cannot be compared',
-      })
-    }
     if (target.credentialsFile === undefined && target.server.credentials.length > 0) {
       problems.push({
         kind: 'warning',
@@ -83,7 +70,7 @@ export const localProcess: Deployments<DeploymentOf<'local-process'>> = {
     if (await exists(place.folder)) await requireIntact(manifest, place, call.signal)
     else changes.push(unpackChange(call, place, manifest))
 
-    if (ours.length === 0 || (await lookAt(call, place, ours)).state !== 'serving') {
+    if (presenceOf(place, ours).state !== 'up') {
       changes.push(
         startChange(
           call,
@@ -179,21 +166,6 @@ export const localProcess: Deployments<DeploymentOf<'local-process'>> = {
       observe('it was started with the rotated credential', fresh ? target.credentialsFile : 'it was not', fresh)
     } else if (target.server.credentials.length > 0) residue.push('it was started without a rotated credential')
 
-    const approved = target.server.tools?.digest
-    let served: ServerDescription | undefined
-    for (const time of ['once', 'again'] as const) {
-      try {
-        served = await describeServer(place.url, { signal, timeoutMs: describeMs })
-        const digest = toolsDigest(served)
-        if (approved === undefined) observe(`it answers an MCP handshake (${time})`, digest, true)
-        else observe(`it serves the approved tools (${time})`, digest, digest === approved)
-      } catch (error) {
-        if (!(error instanceof IrError) || error.code === 'interrupted') throw error
-        observe(`it answers an MCP handshake (${time})`, error.message, false)
-      }
-    }
-    if (approved === undefined) residue.push('what it serves was not compared: no tools digest is approved')
-
     const old = suspectsRunning(target, place)
     observe(
       'nothing of the compromised deployment runs',
@@ -202,41 +174,27 @@ export const localProcess: Deployments<DeploymentOf<'local-process'>> = {
     )
 
     const suspect = suspectIn(call.changes) ?? place.suspect
-    const output: Redeployed = {
-      deployment: target.deployment.id,
-      version: target.server.package.version,
-      toolsDigest: served === undefined ? '' : toolsDigest(served),
-      tools: served?.tools.map(({ name }) => name) ?? [],
-      url: place.url,
-      tampered: { folder: suspect, ...(await compareFolder(manifest, suspect, signal)) },
-    }
-    const reports = served?.serverInfo.version
     return {
       state: observed.some(({ holds }) => !holds) ? 'failed' : residue.length > 0 ? 'residual' : 'verified',
       observed,
       residue,
-      limits: [
-        'provenance proves where the build comes from, not that its code is harmless',
-        'the runtime that starts it is the one of this machine and was not verified',
-        ...(reports === undefined || reports === target.server.package.version
-          ? []
-          : [`it calls itself version "${safe(reports, 40)}", which is its own word`]),
-      ],
-      output: output as unknown as Json,
+      limits: ['the runtime that starts it is the one of this machine and was not verified'],
+      output: { tampered: { folder: suspect, ...(await compareFolder(manifest, suspect, signal)) } } as unknown as Json,
     }
   },
-}
 
-/** What the registry entry and the verdict alone forbid. */
-function refusals(target: Target): Problem[] {
-  const { verdict } = target.artifact
-  if (verdict.state === 'invalid') {
-    return [{ kind: 'refused', message: `the build is not what it should be: ${verdict.reasons[0] ?? 'invalid'}` }]
-  }
-  if (target.compromised.includes(verdict.sha256)) {
-    return [{ kind: 'refused', message: 'this very build ran when the server was compromised' }]
-  }
-  return []
+  async presence(call) {
+    const place = await placeOf(call)
+    return presenceOf(place, processesOf(place.folder, startedBy(call)))
+  },
+
+  async takeOut(call) {
+    const { folder } = await placeOf(call)
+    const ours = () => processesOf(folder, startedBy(call))
+    const ended = ours()
+    await endProcesses(ended, ours)
+    return ended.length === 0 ? 'It had ended' : `It was ended (${pids(ended)}); its files stay in ${folder}`
+  },
 }
 
 async function placeOf({ target, caseId }: Pick<Call<Target>, 'target' | 'caseId'>): Promise<Place> {
@@ -431,12 +389,11 @@ function startAction(): Action<Target> {
           started.push({ pid, startTicks })
           await call.record({ pid, startTicks })
         }
-        call.progress('waiting for the new server to answer')
-        const server = await untilServing(call, place, ours)
+        const server = await untilListening(call, place, ours)
         if (target.deployment.pidFile !== undefined) await writePidFile(target.deployment.pidFile, server.pid)
         return receiptOf(server, place)
       } catch (error) {
-        // What is not proven to be the approved server must not live. The old one stays as it is.
+        // What did not come up as it should must not live. The old one stays as it is.
         await endProcesses(ours(), ours)
         throw error
       }
@@ -445,11 +402,11 @@ function startAction(): Action<Target> {
     async settle(_change, call) {
       const place = await placeOf(call)
       const ours = processesOf(place.folder, startedIn(call))
-      const seen = await lookAt(call, place, ours)
-      if (seen.state !== 'serving') return undefined
+      const server = leader(place, ours)
+      if (server === undefined) return undefined
       const { pidFile } = call.target.deployment
-      if (pidFile !== undefined && (await readText(pidFile)) !== `${seen.process.pid}\n`) return undefined
-      return receiptOf(seen.process, place)
+      if (pidFile !== undefined && (await readText(pidFile)) !== `${server.pid}\n`) return undefined
+      return receiptOf(server, place)
     },
   }
 }
@@ -458,60 +415,43 @@ function receiptOf({ pid, startTicks }: proc.ProcessId, place: Place): { output:
   return { output: { pid, startTicks, folder: place.folder, url: place.url } }
 }
 
-/** @throws IrError `refused` when it ends, does not answer in time, or serves what is not approved */
-async function untilServing(
+/** @throws IrError `refused` when it ends, or does not listen in time */
+async function untilListening(
   call: Call<Target>,
   place: Place,
   ours: () => readonly proc.Process[],
 ): Promise<proc.Process> {
-  const deadline = Date.now() + startMs
+  const seconds = call.target.deployment.startWithin ?? localProcess.startWithin
+  const deadline = performance.now() + seconds * 1000
   const hints = [`What it printed is in ${place.log}`]
   for (;;) {
     const processes = ours()
-    if (processes.length === 0) throw new IrError('refused', 'The new server ended by itself', { hints })
-    const seen = await lookAt(call, place, processes)
-    if (seen.state === 'serving') return seen.process
-    if (seen.state === 'wrong') throw new IrError('refused', seen.reason, { hints })
-    if (Date.now() > deadline) {
-      throw new IrError('refused', `The new server did not answer within ${startMs / 1000} seconds: ${seen.reason}`, {
-        hints,
-      })
+    const server = leader(place, processes)
+    if (server !== undefined) return server
+    const seen = presenceOf(place, processes)
+    if (seen.state === 'gone') throw new IrError('refused', seen.why, { hints })
+    if (performance.now() > deadline) {
+      throw new IrError('refused', `The new server did not listen within ${seconds} seconds`, { hints })
     }
+    call.progress('waiting for the new server to listen')
     await sleep(100, undefined, { signal: call.signal })
   }
 }
 
-type Seen =
-  | { readonly state: 'serving'; readonly process: proc.Process }
-  | { readonly state: 'silent' | 'wrong'; readonly reason: string }
-
-/** Whether our process is the one that listens, speaks MCP and serves the approved tools, twice the same. */
-async function lookAt(call: Call<Target>, place: Place, ours: readonly proc.Process[]): Promise<Seen> {
+/** Whether our process is the one that listens. */
+function presenceOf(place: Place, ours: readonly proc.Process[]): Presence {
+  if (ours.length === 0) return { state: 'gone', why: 'The new server ended by itself' }
   const holders = holdersOf(place.address, proc.scan())
   const foreign = holders.filter((holder) => !ours.some((one) => proc.same(one, holder)))
-  if (foreign.length > 0) return { state: 'wrong', reason: `Somebody else listens at ${place.url}: ${pids(foreign)}` }
-  const [holder] = holders
-  if (holder === undefined) return { state: 'silent', reason: 'it does not listen' }
-  const approved = call.target.server.tools?.digest
-  try {
-    let first: string | undefined
-    for (const _ of ['once', 'again']) {
-      const served = await describeServer(place.url, { signal: call.signal, timeoutMs: describeMs })
-      const digest = toolsDigest(served)
-      const expected = approved ?? first ?? digest
-      if (digest !== expected) {
-        const tools = served.tools.map(({ name }) => safe(name, 60)).join(', ')
-        const reason = `The new server does not serve the approved tools: ${digest} instead of ${expected} (${safe(tools, 400)})`
-        return { state: 'wrong', reason }
-      }
-      first = digest
-    }
-  } catch (error) {
-    if (!(error instanceof IrError) || error.code === 'interrupted') throw error
-    return { state: error.code === 'refused' ? 'wrong' : 'silent', reason: error.message }
-  }
-  // The one that we started leads the session; what listens may be a child of it.
-  return { state: 'serving', process: ours.find((one) => one.pid === holder.session) ?? holder }
+  if (foreign.length > 0) return { state: 'gone', why: `Somebody else listens at ${place.url}: ${pids(foreign)}` }
+  return holders.length > 0 ? { state: 'up' } : { state: 'coming', why: 'it does not listen' }
+}
+
+/** The process that we started, once it or a child of it listens. */
+function leader(place: Place, ours: readonly proc.Process[]): proc.Process | undefined {
+  if (presenceOf(place, ours).state !== 'up') return undefined
+  const [holder] = holdersOf(place.address, proc.scan())
+  return ours.find((one) => one.pid === holder?.session) ?? holder
 }
 
 function environmentOf(target: Target, place: Place): Record<string, string> {
@@ -534,6 +474,13 @@ async function requireIntact(manifest: Manifest, place: Place, signal: AbortSign
 /** What earlier attempts at this change started. */
 function startedIn(call: { readonly recorded: readonly Json[] }): proc.ProcessId[] {
   return processesIn(call.recorded)
+}
+
+/** What the journal says was started. */
+function startedBy({ changes, receipts }: Call<Target>): proc.ProcessId[] {
+  return changes.flatMap(({ id, action }) =>
+    action === 'start-server' ? processesIn([receipts.get(id)?.output ?? null]) : [],
+  )
 }
 
 /** Process ids out of what was journalled. */

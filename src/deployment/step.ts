@@ -7,8 +7,12 @@ import type { ProvenanceVerdict } from '../provenance/port.ts'
 import type { Deployment, Server } from '../registry/port.ts'
 import { assertTrusted } from '../trust.ts'
 import { safe } from '../ui/safe-text.ts'
+import { approvedTools } from './approved.ts'
+import { type Fresh, leastPrivilege } from './credentials.ts'
 import { deployments } from './index.ts'
 import type { DeploymentTarget, Redeployed } from './port.ts'
+import { proven } from './prove.ts'
+import { type Review, reviewOf } from './refusals.ts'
 
 const withSchema = z.strictObject({
   /** Why the build that ran when the server was compromised may run again. Recorded. */
@@ -29,6 +33,9 @@ export interface Redeployment {
   readonly credentialsFile?: string
   readonly rootCause?: string
   readonly acceptedUnverifiable?: string
+  readonly credentials: readonly Fresh[]
+  /** Absent when the blast radius lists no suspect record. */
+  readonly suspect?: Review
 }
 
 export const redeploy: StepKind = {
@@ -60,6 +67,8 @@ async function operations(input: StepInput): Promise<readonly Operation[]> {
       hints: [`First: mcp-ir isolate ${safe(server.name)}`],
     })
   }
+  const rootCause = options['root-cause']
+  await reviewOf(input, rootCause)
   const { able, unable } = choose(input)
   if (able.length === 0) throw nothingAble(server, unable)
   await assertTrusted(input.context.config, 'the command of a deployment')
@@ -67,7 +76,6 @@ async function operations(input: StepInput): Promise<readonly Operation[]> {
   const file = artifactOf(server)
   const verdict = await provenance.verify(file, expectationsOf(server), input.signal)
   requireVerified(file, verdict, options['accept-unverifiable'])
-  const rootCause = options['root-cause']
   const compromised = [...(options.compromised ?? []), ...(await knownCompromised(input))]
   if (compromised.includes(verdict.sha256) && rootCause === undefined) {
     throw new IrError('refused', `${safe(file)} is the very build that ran when the server was compromised`, {
@@ -75,6 +83,8 @@ async function operations(input: StepInput): Promise<readonly Operation[]> {
     })
   }
   const credentialsFile = await deliveredFile(input)
+  const approved = await approvedTools(server)
+  const isolation = input.case.standing('network.isolate')
   return able.map((deployment): Operation => {
     const load = deployments[deployment.kind]
     if (load === undefined) throw new TypeError(`no adapter for ${deployment.kind}`)
@@ -86,8 +96,16 @@ async function operations(input: StepInput): Promise<readonly Operation[]> {
       compromised: rootCause === undefined ? compromised : [],
       rootCause,
       assumeStopped: isolatedAt === undefined,
+      approved,
+      isolation: isolation.flatMap(({ key, change }) => (key === deployment.id ? [change] : [])),
     }
-    return { key: deployment.id, adapter: `deployment/${deployment.kind}`, intent: 'redeploy', target, load }
+    return {
+      key: deployment.id,
+      adapter: `deployment/${deployment.kind}`,
+      intent: 'redeploy',
+      target,
+      load: async () => proven(await load()),
+    }
   })
 }
 
@@ -100,6 +118,8 @@ async function result(input: StepInput, outcome: Outcome): Promise<StepResult> {
   const content = JSON.stringify({ file, expected: { package: pinned, source: server.source }, verdict }, null, 2)
   const evidence = await input.evidence.put('provenance.json', 'application/json', `${content}\n`)
   const credentialsFile = await deliveredFile(input)
+  const { credentials, open, residue } = await leastPrivilege(input)
+  const review = await reviewOf(input, options['root-cause'])
   const output: Redeployment = {
     deployments: outcome.operations.flatMap(({ output: redeployed, state }) =>
       // Made by an adapter of this port, whose verdict's output is one; absent when it could not look.
@@ -112,11 +132,13 @@ async function result(input: StepInput, outcome: Outcome): Promise<StepResult> {
     ...(options['accept-unverifiable'] === undefined || verdict.state !== 'unverifiable'
       ? {}
       : { acceptedUnverifiable: options['accept-unverifiable'] }),
+    credentials,
+    ...(review === undefined ? {} : { suspect: review }),
   }
-  const open = choose(input).unable.map(
+  const down = choose(input).unable.map(
     ({ id, kind }) => `deployment ${safe(id)} (${kind}) is not redeployed: ${why(kind)}`,
   )
-  return { output, ...(open.length === 0 ? {} : { open }) }
+  return { output, open: [...open, ...down], residue }
 }
 
 interface Chosen {

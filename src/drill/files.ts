@@ -56,6 +56,7 @@ export function registryYaml(facts: RegistryFacts): string {
         url: facts.url,
         command: facts.command,
         cwd: path(facts.cwd),
+        watch: 2,
       },
     ],
     credentials: [

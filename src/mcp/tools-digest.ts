@@ -13,7 +13,7 @@ export interface ServedTools {
 }
 
 /** What a model gets to read of a tool, and what decides how it is called. Icons and execution hints are not covered. */
-const covered = ['name', 'title', 'description', 'inputSchema', 'outputSchema', 'annotations', '_meta'] as const
+export const covered = ['name', 'title', 'description', 'inputSchema', 'outputSchema', 'annotations', '_meta'] as const
 
 /**
  * `sha256-` and the base64 of SHA-256 over the RFC 8785 form of `{instructions, tools}`: tools with the covered keys only,

@@ -19,6 +19,8 @@ export interface Task {
 export interface Open {
   readonly change: Change
   readonly error: string
+  /** Of the IrError; `bug`, or `not-attempted`. */
+  readonly code: string
 }
 
 export interface ApplyContext {
@@ -58,7 +60,7 @@ export async function applyAll(tasks: readonly Task[], context: ApplyContext): P
     const work = perform(task, context)
       .then((error) => {
         if (error === undefined) queue.applied(task)
-        else failed.set(task.change.id, { change: task.change, error })
+        else failed.set(task.change.id, { change: task.change, ...error })
       })
       .catch((error: unknown) => {
         broken ??= error
@@ -82,8 +84,9 @@ export async function applyAll(tasks: readonly Task[], context: ApplyContext): P
   for (const { change } of queue.left()) {
     const cause = change.after.find((id) => failed.has(id))
     const error = `not attempted, because ${failed.get(cause ?? '')?.change.summary ?? 'what it waits for'} failed`
-    context.journal.append('change.failed', { id: change.id, error, code: 'not-attempted' }, context.step)
-    failed.set(change.id, { change, error })
+    const code = 'not-attempted'
+    context.journal.append('change.failed', { id: change.id, error, code }, context.step)
+    failed.set(change.id, { change, error, code })
   }
   return [...failed.values()]
 }
@@ -158,7 +161,7 @@ function listAt<K, V>(lists: Map<K, V[]>, key: K): V[] {
 }
 
 /** @returns why it failed; undefined when it is applied */
-async function perform(task: Task, context: ApplyContext): Promise<string | undefined> {
+async function perform(task: Task, context: ApplyContext): Promise<Omit<Open, 'change'> | undefined> {
   const { change } = task
   const { journal, step, run, signal } = context
   const recorded = [...(run.recorded.get(change.id) ?? [])]
@@ -177,13 +180,13 @@ async function perform(task: Task, context: ApplyContext): Promise<string | unde
     context.done.add(change.id)
     context.on(change, settled ? 'settled' : 'applied')
   }
-  const fail = (error: unknown, prefix = ''): string => {
+  const fail = (error: unknown, prefix = ''): Omit<Open, 'change'> => {
     const why = `${prefix}${describe(error)}`
     const code = error instanceof IrError ? error.code : 'bug'
     const command = change.command === undefined ? {} : { command: change.command }
     journal.append('change.failed', { id: change.id, error: why, code, ...command }, step)
     context.on(change, 'failed', why)
-    return why
+    return { error: why, code }
   }
   const orInterrupted = (error: unknown): void => {
     if (error instanceof StorageError) throw error

@@ -56,6 +56,8 @@ export interface StepReport {
   readonly residue: readonly string[]
   readonly limits: readonly string[]
   readonly warnings: readonly string[]
+  /** It failed because what was made was refused: verification did not hold, and it was taken out again. */
+  readonly refused?: true
 }
 
 type Ended = Omit<StepReport, 'id' | 'use' | 'startedAt' | 'endedAt' | 'tookMs'>
@@ -510,6 +512,7 @@ export async function runStep(
       residue,
       limits,
       warnings,
+      ...(state === 'failed' && outcome.open.some(({ code }) => code === 'refused') ? { refused: true } : {}),
     }
   }
 }

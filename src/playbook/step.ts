@@ -52,6 +52,19 @@ export interface CaseView {
   readonly isolatedAt: string | undefined
   /** Output of the last finished run of a step of this kind. */
   readonly output: (kind: string) => Promise<unknown>
+  /** Changes of steps of this kind that stand: applied, and not put back since. Oldest first. */
+  readonly standing: (kind: string) => readonly StandingView[]
+  /**
+   * What people decided after a step of this kind was last finished, in their words: notes of kind `decision`, and manual
+   * steps that were answered, as question and answer.
+   */
+  readonly decisionsSince: (kind: string) => readonly string[]
+}
+
+interface StandingView {
+  /** Of the operation that it belongs to: a deployment's or credential's id. */
+  readonly key: string
+  readonly change: Change
 }
 
 /** One adapter at work on one target. */
@@ -86,7 +99,7 @@ export interface Outcome {
     readonly output: unknown
   }[]
   /** Changes that failed or were denied, with what somebody with the right can run. */
-  readonly open: readonly { readonly change: Change; readonly error: string }[]
+  readonly open: readonly { readonly change: Change; readonly error: string; readonly code: string }[]
 }
 
 export interface StepResult {

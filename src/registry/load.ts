@@ -26,6 +26,7 @@ function resolvePaths(server: Server, folder: string): void {
   if (pack.attestations !== undefined) pack.attestations = resolve(folder, pack.attestations)
   if (pack.key !== undefined) pack.key = resolve(folder, pack.key)
   if (pack.trustedRoot !== undefined) pack.trustedRoot = resolve(folder, pack.trustedRoot)
+  if (server.tools?.document !== undefined) server.tools.document = resolve(folder, server.tools.document)
   server.clients = server.clients.map((client) => resolve(folder, client))
   for (const deployment of server.deployments) {
     if (deployment.kind !== 'local-process') continue

@@ -105,6 +105,14 @@ const credentialSchema = z.discriminatedUnion('kind', [
   z.strictObject({ id, kind: z.literal('exec'), command }),
 ])
 
+/** Of a new server that is put in a deployment's place, in seconds. */
+const proof = {
+  /** How long it may take until it answers. */
+  startWithin: z.int().min(1).max(86_400).optional(),
+  /** How long it is watched until it counts as healthy. */
+  watch: z.int().min(0).max(86_400).optional(),
+}
+
 const deploymentSchema = z.discriminatedUnion('kind', [
   z
     .strictObject({
@@ -120,6 +128,7 @@ const deploymentSchema = z.discriminatedUnion('kind', [
       elasticIp: z.enum(['keep', 'disassociate']).optional(),
       allow: z.array(z.string().min(1)).default([]),
       url: url.optional(),
+      ...proof,
     })
     .refine((d) => d.instances !== undefined || d.tags !== undefined || d.autoScalingGroup !== undefined, {
       message: 'names no target: give instances, tags or autoScalingGroup',
@@ -135,6 +144,7 @@ const deploymentSchema = z.discriminatedUnion('kind', [
       pid: z.int().positive().optional(),
       command: command.optional(),
       cwd: path.optional(),
+      ...proof,
     })
     .refine((d) => d.pidFile !== undefined || d.url !== undefined || d.match !== undefined || d.pid !== undefined, {
       message: 'names no target: give pidFile, url or match',
@@ -182,6 +192,8 @@ export const serverSchema = z.strictObject({
   tools: z
     .strictObject({
       digest: z.string().regex(/^sha256-[A-Za-z0-9+/]{43}=$/, 'must be sha256- followed by 44 characters of base64'),
+      /** What the digest was made from, as JSON: so that a difference can be told word by word. */
+      document: path.optional(),
     })
     .optional(),
   deployments: z.array(deploymentSchema),

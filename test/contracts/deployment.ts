@@ -3,8 +3,9 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { ActionCall, Call, Change, JsonObject, Receipt } from '../../src/change.ts'
+import type { ActionCall, Adapter, Call, Change, JsonObject, Receipt } from '../../src/change.ts'
 import type { Deployments, DeploymentTarget, Redeployed } from '../../src/deployment/port.ts'
+import { proven } from '../../src/deployment/prove.ts'
 import type { Deployment } from '../../src/registry/port.ts'
 
 export interface DeploymentCase<D extends Deployment> {
@@ -21,12 +22,15 @@ export class Driver<D extends Deployment> {
   readonly recorded = new Map<string, JsonObject[]>()
   changes: readonly Change[] = []
   signal: AbortSignal = new AbortController().signal
-  readonly #adapter: Deployments<D>
+  /** What was put among the evidence, by name. */
+  readonly evidence = new Map<string, string>()
+  readonly #adapter: Adapter<DeploymentTarget<D>, 'redeploy'>
   readonly #folder: string
   target: DeploymentTarget<D>
 
   constructor(adapter: Deployments<D>, target: DeploymentTarget<D>, folder: string) {
-    this.#adapter = adapter
+    // As the step has it.
+    this.#adapter = proven(adapter)
     this.target = target
     this.#folder = folder
   }
@@ -43,8 +47,9 @@ export class Driver<D extends Deployment> {
       changes: this.changes,
       receipts: this.receipts,
       evidence: {
-        put: async () => {
-          throw new Error('not used')
+        put: async (name, mediaType, content) => {
+          this.evidence.set(name, String(content))
+          return { name, mediaType, sha256: '', bytes: 0 }
         },
         get: async () => new Uint8Array(),
         path: () => '',
@@ -139,7 +144,7 @@ export function deploymentContract<D extends Deployment>(
       expect(await driver.plan()).toEqual(plan)
       expect(await given.world()).toBe(before)
       for (const change of plan) {
-        expect(adapter.actions).toHaveProperty(change.action)
+        expect(proven(adapter).actions).toHaveProperty(change.action)
         expect(change.after.every((id) => plan.some((other) => other.id === id))).toBe(true)
         expect(JSON.stringify(change)).not.toMatch(/\d\.\d+[,}\]]/)
       }

@@ -59,6 +59,7 @@ describe('redeploy of a local process', () => {
       ['end-frozen-process', 'irreversible'],
       ['unpack-build', 'creates'],
       ['start-server', 'creates'],
+      ['prove-server', 'reversible'],
     ])
     await driver.applyAll()
     const verdict = await driver.verify()
@@ -140,10 +141,10 @@ describe('redeploy of a local process', () => {
   })
 
   test.each([
-    ['serves one other word', { approved: 'description' }, /approved tools/],
-    ['serves other tools later', { approved: 'later' }, /approved tools/],
-    ['ends at once', { approved: 'exit' }, /ended by itself/],
-  ])('a new server that %s is taken out again and the old one stays stopped', async (_, { approved }, message) => {
+    ['serves one other word', 'description', /approved tools.*"Reads one client\."/],
+    ['serves other tools the second time', 'later', /approved tools/],
+    ['ends at once', 'exit', /ended by itself/],
+  ])('a new server that %s is taken out again and the old one stays stopped', async (_, approved, message) => {
     const bundle = await mcpServerBundle(
       approved === 'description'
         ? { description: 'Reads one client.' }
@@ -154,18 +155,12 @@ describe('redeploy of a local process', () => {
     await start({ approved: bundle, toolsDigest: approvedDigest() })
     suspect.freeze()
     const driver = await driverOf()
-    const [end, unpack, begin] = await driver.plan()
-    if (end === undefined || unpack === undefined || begin === undefined) throw new TypeError('no plan')
-    const bystander = await driver.settle(end)
-    expect(bystander).toBeUndefined()
-    await driver.apply(end)
-    await driver.apply(unpack)
-    await expect(driver.apply(begin)).rejects.toMatchObject({
-      code: 'refused',
-      message: expect.stringMatching(message),
-    })
+    const changes = await driver.plan()
+    expect(changes).toHaveLength(4)
+    const applied = (async () => await driver.applyAll())()
+    await expect(applied).rejects.toMatchObject({ code: 'refused', message: expect.stringMatching(message) })
     expect(await started()).toEqual([])
-    expect(await driver.settle(begin)).toBeUndefined()
+    for (const change of changes.slice(2)) expect(await driver.settle(change)).toBeUndefined()
     expect((await driver.verify()).state).toBe('failed')
   })
 

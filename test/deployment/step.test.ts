@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -7,6 +7,7 @@ import type { Context } from '../../src/context.ts'
 import { deployments } from '../../src/deployment/index.ts'
 import type { DeploymentTarget } from '../../src/deployment/port.ts'
 import { type Redeployment, redeploy } from '../../src/deployment/step.ts'
+import { toolsDigest } from '../../src/mcp/tools-digest.ts'
 import type { StepInput } from '../../src/playbook/step.ts'
 import { type Server, serverSchema } from '../../src/registry/schema.ts'
 import { type BuildFiles, type SignedBuild, signedBuild, writeBuild } from '../testbed/signed-build.ts'
@@ -60,6 +61,7 @@ interface Given {
   readonly with?: Record<string, string | string[]>
   readonly outputs?: Record<string, unknown>
   readonly isolatedAt?: string | undefined
+  readonly decisions?: readonly string[]
   readonly dryRun?: boolean
   readonly deployment?: string
   readonly config?: Partial<Config>
@@ -81,6 +83,8 @@ function input(given: Given = {}): StepInput {
       until: '2026-11-23T00:00:00.000Z',
       isolatedAt: 'isolatedAt' in given ? given.isolatedAt : '2026-11-23T00:00:00.000Z',
       output: async (kind) => given.outputs?.[kind],
+      standing: () => [],
+      decisionsSince: () => given.decisions ?? [],
     },
     with: given.with ?? {},
     deployment: given.deployment,
@@ -135,6 +139,73 @@ describe('deployment.redeploy', () => {
     ['a configuration that was only found', () => ({ config: { file: '/somewhere/mcp-ir.yaml', trusted: false } })],
   ])('refuses %s', async (_, given) => {
     await expect(operations(given())).rejects.toMatchObject({ name: 'IrError', code: 'refused' })
+  })
+
+  const calls = { suspect: [{ record: 'r3' }], hubs: [{ calls: 2 }] }
+  const unreviewed: Given = { outputs: { 'blast-radius.compute': calls } }
+
+  test('suspect records that nobody has looked at hold it up; a decision or a root cause lets it go on, and is recorded', async () => {
+    await expect(operations(unreviewed)).rejects.toMatchObject({
+      code: 'refused',
+      message: expect.stringContaining('3 suspect records of the blast radius'),
+      hints: expect.arrayContaining([expect.stringContaining('case note')]),
+    })
+    await expect(operations({ ...unreviewed, decisions: ['carol is in command'] })).rejects.toMatchObject({
+      code: 'refused',
+    })
+    const decisions = ['Suspect records reviewed: two mails were recalled']
+    expect(await operations({ ...unreviewed, decisions })).toHaveLength(1)
+    const reviewed = await redeploy.result(input({ ...unreviewed, decisions }), { operations: [], open: [] })
+    expect(reviewed.output).toMatchObject({ suspect: { records: 3, reviewed: decisions[0] } })
+    const rootCause = { ...unreviewed, with: { 'root-cause': 'a stolen laptop' } }
+    expect(await operations(rootCause)).toHaveLength(1)
+    expect(await operations({ outputs: { 'blast-radius.compute': { suspect: [], hubs: [] } } })).toHaveLength(1)
+  })
+
+  test('old credentials that were not seen dead stay open, those that expire are told', async () => {
+    const ids = ['dead', 'alive', 'later', 'other', 'renewed']
+    const credentials = ids.map((id) => ({ id, kind: 'exec', command: ['x'] }))
+    const state = (id: string, is: string, more = {}) => ({ id, state: is, proof: `it is ${is}`, ...more })
+    const outputs = {
+      'credentials.revoke': {
+        credentials: [
+          state('dead', 'dead'),
+          state('alive', 'alive'),
+          state('later', 'expires', { until: '2026-11-24T00:00:00Z' }),
+          state('renewed', 'unknown'),
+        ],
+      },
+      'credentials.rotate': { credentials: [state('renewed', 'dead', { delivered: { kind: 'file', path: '/a' } })] },
+    }
+    const { output, open, residue } = await redeploy.result(input({ server: server({ credentials }), outputs }), {
+      operations: [],
+      open: [],
+    })
+    expect((output as Redeployment).credentials.map(({ id, old, rotated }) => [id, old, rotated])).toEqual([
+      ['dead', 'dead', false],
+      ['alive', 'alive', false],
+      ['later', 'expires', false],
+      ['other', 'not looked at', false],
+      ['renewed', 'dead', true],
+    ])
+    expect(open).toEqual([
+      expect.stringMatching(/no old secret of alive works: it is alive/),
+      expect.stringMatching(/no old secret of other works: .*mcp-ir revoke/),
+    ])
+    expect(residue).toEqual([expect.stringContaining('works until 2026-11-24')])
+  })
+
+  test('a document of the tools that is not what was approved is an input error', async () => {
+    const document = join(folder, 'tools.json')
+    await writeFile(document, JSON.stringify({ tools: [{ name: 'a', description: 'b' }] }))
+    const digest = `sha256-${'A'.repeat(43)}=`
+    await expect(operations({ server: server({ tools: { digest, document } }) })).rejects.toMatchObject({
+      code: 'input',
+      message: expect.stringContaining('tools.document'),
+    })
+    const right = toolsDigest({ tools: [{ name: 'a', description: 'b' }] })
+    const { approved } = await targetOf({ server: server({ tools: { digest: right, document } }) })
+    expect(approved?.tools).toEqual([{ name: 'a', description: 'b' }])
   })
 
   test('an untrusted configuration is answered with the way to trust it', async () => {

@@ -127,6 +127,8 @@ const view = {
   until: '',
   isolatedAt: undefined,
   output: async () => undefined,
+  standing: () => [],
+  decisionsSince: () => [],
 } satisfies CaseView
 
 const newCase = (): Case =>

@@ -66,6 +66,8 @@ export class AwsIncident {
       until: '',
       isolatedAt: undefined,
       output: async () => undefined,
+      standing: () => [],
+      decisionsSince: () => [],
     }
     const id = kind === isolate ? 'isolate' : 'release'
     try {

@@ -87,6 +87,7 @@ export async function startSuspect(folder: string, options: SuspectOptions = {})
         url,
         command: options.command ?? [process.execPath, 'server.js'],
         cwd,
+        watch: 0,
       },
     ],
   })
@@ -110,6 +111,7 @@ export async function startSuspect(folder: string, options: SuspectOptions = {})
         verdict: await provenance.verify(files.tarball, expectationsOf(server), AbortSignal.timeout(20_000)),
       },
       compromised: [],
+      isolation: [],
     }),
     stop: async () => {
       for (const pid of await below(folder)) process.kill(pid, 'SIGKILL')
