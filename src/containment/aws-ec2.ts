@@ -8,9 +8,11 @@ import { actionsOf } from './aws/action.ts'
 import { aims } from './aws/aims.ts'
 import { permissionProblems } from './aws/dry-run.ts'
 import { kinds } from './aws/kinds.ts'
+import { readInstance } from './aws/read-instances.ts'
+import { clients, type Ec2, reading, type Target } from './aws/reading.ts'
 import { identity, nodes, refusals } from './aws/refusals.ts'
 import { verifyIsolated, verifyReleased } from './aws/verdict.ts'
-import { clients, type Ec2, readInstance, reading, readWorld, type Target } from './aws/world.ts'
+import { lastLook, look } from './aws/world.ts'
 import type { Containment, Discovered } from './port.ts'
 
 /**
@@ -98,7 +100,7 @@ export const awsEc2: Containment<Ec2> = {
     if (problems.length > 0) return problems
     const caller = await identity(call)
     if (call.intent === 'release') return []
-    const world = await reading(() => readWorld(call))
+    const world = await look(call)
     problems.push(...refusals(world, caller))
     const found = new Set(world.instances.map(({ InstanceId }) => InstanceId))
     const where = `account ${caller.account}, region ${await clients(call).ec2.config.region()}`
@@ -135,7 +137,7 @@ export const awsEc2: Containment<Ec2> = {
   async plan(call) {
     if (call.intent === 'release') return []
     const caller = await identity(call)
-    const world = await reading(() => readWorld(call))
+    const world = await lastLook(call)
     const [refused] = [...refusals(world, caller), ...(call.target.forceNode === true ? [] : nodes(world, 'refused'))]
     if (refused !== undefined) throw new IrError('refused', refused.message)
     const changes = (await aims(world, call)).filter(({ holds }) => !holds).map(({ change }) => change)
@@ -146,12 +148,14 @@ export const awsEc2: Containment<Ec2> = {
   async collect(call) {
     if (call.intent === 'release') return
     call.progress('keeping the descriptions and the console output')
-    const world = await reading(() => readWorld(call))
-    const { attributes, isolation, subnets, acls, ruleless, ...descriptions } = world
+    const world = await look(call)
+    const { attributes, isolation, open, snapshots, subnets, acls, ruleless, ...descriptions } = world
     const slug = call.target.deployment.id.replace(/[^A-Za-z0-9-]+/g, '-').slice(0, 60)
     const content = {
       ...descriptions,
       isolation: [...isolation.values()],
+      open: [...open],
+      snapshots: [...(snapshots?.values() ?? [])].flat(),
       attributes: Object.fromEntries(attributes),
       subnets: Object.fromEntries(subnets),
       acls: Object.fromEntries(acls),

@@ -190,7 +190,10 @@ async function perform(task: Task, context: ApplyContext): Promise<Omit<Open, 'c
   }
   const orInterrupted = (error: unknown): void => {
     if (error instanceof StorageError) throw error
-    if (signal.aborted) throw new IrError('interrupted', 'Interrupted.')
+    if (!signal.aborted) return
+    // What went wrong in what was under way is told all the same.
+    const wrong = error instanceof IrError && error.code !== 'interrupted' ? [error.message] : []
+    throw new IrError('interrupted', 'Interrupted.', { hints: wrong })
   }
 
   let attempt = run.attempts.get(change.id) ?? 0
@@ -203,7 +206,8 @@ async function perform(task: Task, context: ApplyContext): Promise<Omit<Open, 'c
         if (receipt !== undefined) return applied(receipt, true)
       } catch (error) {
         orInterrupted(error)
-        return fail(error, 'it is not known whether this happened: ')
+        const before = last === undefined ? '' : `${describe(last)} `
+        return fail(error, `${before}it is not known whether this happened: `)
       }
     }
     if (tried === tries) return fail(last)

@@ -231,7 +231,11 @@ export async function runStep(
     if (!(error instanceof StorageError) && context.signal.aborted) {
       journal.append('interrupted', { during: id })
       throw new IrError('interrupted', `Interrupted during ${id}. Case ${incident.id} is consistent.`, {
-        hints: [...stands, 'Run the same command again: it goes on from here.'],
+        hints: [
+          ...(error instanceof IrError ? error.hints : []),
+          ...stands,
+          'Run the same command again: it goes on from here.',
+        ],
       })
     }
     if (error instanceof StorageError) {

@@ -152,3 +152,68 @@ describe.skipIf(skip)('containment aws-ec2, when calls are throttled, fail or lo
     expect(await world.describe()).toEqual(original)
   })
 })
+
+describe.skipIf(skip)('containment aws-ec2, between the two steps through the open group', () => {
+  /** One interface, which may pass through; and the groups that it was put into, as the calls came. */
+  async function hopping() {
+    const world = await buildAwsWorld(moto.url, 1, { large: false })
+    const incident = new AwsIncident({ group: world.group, cut: 'auto' })
+    const [eni = ''] = (await groupsOf(world.aws, world.instances)).keys()
+    proxy.calls.length = 0
+    const sets = () =>
+      proxy.calls.filter(
+        ({ action, params }) =>
+          action === 'ModifyNetworkInterfaceAttribute' &&
+          params.get('DryRun') !== 'true' &&
+          params.get('NetworkInterfaceId') === eni,
+      )
+    const stands = async () => must([...(await groupsOf(world.aws, world.instances)).values()][0])
+    const open = async () => {
+      const [group = ''] = await stands()
+      return (await rulesOf(world.aws, group)) > 0
+    }
+    return { world, incident, eni, sets, open }
+  }
+
+  it('opens once and closes after it', async () => {
+    const { world, incident, sets, open } = await hopping()
+    await isolatedOnce(world, await incident.run(isolate))
+    expect([sets().length, await open()]).toEqual([2, false])
+  })
+
+  it('closes although the opening was never answered, and although the first closing was not either', async () => {
+    const { incident, sets, open } = await hopping()
+    proxy.fault = (call) => (sets().includes(call) && sets().length <= 2 ? 'hang' : undefined)
+    const report = await incident.run(isolate)
+    expect([report.open, await open()]).toEqual([[], false])
+    expect(new Set(sets().map(({ params }) => params.get('SecurityGroupId.1'))).size).toBe(2)
+  })
+
+  it('says which interface stands open when it cannot be closed, and never opens it again', async () => {
+    const { world, incident, eni, sets, open } = await hopping()
+    proxy.fault = (call) => (sets().indexOf(call) > 0 ? { deny: 'OperationNotPermitted' } : undefined)
+    const failed = await incident.run(isolate)
+    expect(await open()).toBe(true)
+    expect(failed.open.join('\n')).toMatch(new RegExp(`${eni} of ${world.instances[0]} stands in the open group sg-`))
+    expect(failed.open.join('\n')).toContain('aws ec2 modify-network-interface-attribute')
+    const opened = must(sets()[0]?.params.get('SecurityGroupId.1'))
+    proxy.calls.length = 0
+    proxy.fault = () => undefined
+    await isolatedOnce(world, await incident.run(isolate))
+    expect(sets().map(({ params }) => params.get('SecurityGroupId.1'))).not.toContain(opened)
+    const original = await incident.run(release)
+    expect([original.state, original.open]).toEqual(['done', []])
+  })
+
+  it('closes before it ends when it is interrupted between the two, and a killed one closes first', async () => {
+    const { world, incident, sets, open } = await hopping()
+    const abort = new AbortController()
+    proxy.fault = (call) => {
+      if (sets().indexOf(call) === 0) abort.abort()
+      return undefined
+    }
+    await expect(incident.run(isolate, undefined, abort.signal)).rejects.toMatchObject({ code: 'interrupted' })
+    expect([sets().length, await open()]).toEqual([2, false])
+    await isolatedOnce(world, await incident.run(isolate))
+  })
+})

@@ -18,13 +18,15 @@ interface AwsCall {
 
 /**
  * What goes wrong with a call: `throttle` and `error` are answered without reaching the emulator, `reset` is cut off
- * before, `lost` after the change was made; a code is denied with it, a recorded answer is given as it is.
+ * before, `lost` after the change was made; `hang` is never answered; a code is denied with it, a recorded answer is given
+ * as it is.
  */
 export type Fault =
   | 'throttle'
   | 'error'
   | 'reset'
   | 'lost'
+  | 'hang'
   | { readonly deny: string }
   | { readonly xml: string }
   | { readonly json: unknown }
@@ -54,6 +56,7 @@ export async function startRecordingProxy(upstream: string): Promise<RecordingPr
       proxy.calls.push(call)
       const fault = proxy.fault(call)
       if (fault === 'reset') return void incoming.socket.destroy()
+      if (fault === 'hang') return
       if (fault === 'throttle') return answer(503, service === 'ec2' ? 'RequestLimitExceeded' : 'Throttling')
       if (fault === 'error') return answer(500, 'InternalError')
       if (typeof fault === 'object') {

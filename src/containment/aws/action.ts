@@ -1,7 +1,7 @@
 import { awsCode, awsError } from '../../aws/clients.ts'
 import type { Action, ActionCall, Call, Change, Json, Observation, Receipt } from '../../change.ts'
 import { IrError } from '../../errors.ts'
-import type { Target } from './world.ts'
+import type { Target } from './reading.ts'
 
 /** What one change does, how it is observed and how it is put back, in terms of its parameters and its undo. */
 export interface Kind<Params, Undo> {
@@ -135,12 +135,13 @@ export async function seenDone(
   changes: readonly Change[],
   call: Call<Target>,
 ): Promise<Observation[]> {
-  const found: Observation[] = []
-  for (const change of changes) {
+  const told = changes.filter(({ action }) => kinds[action]?.claim !== undefined)
+  // All at the same moment, so that they are asked together.
+  const found = told.map(async (change): Promise<Observation[]> => {
     const kind = kinds[change.action]
-    if (kind?.claim === undefined) continue
+    if (kind?.claim === undefined) return []
     const holds = await inOurWords(change, () => kind.holds(change.params, call, change))
-    found.push({ claim: kind.claim(change.params), seen: holds ? 'so' : 'not so', holds })
-  }
-  return found
+    return [{ claim: kind.claim(change.params), seen: holds ? 'so' : 'not so', holds }]
+  })
+  return (await Promise.all(found)).flat()
 }

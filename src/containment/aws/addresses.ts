@@ -1,7 +1,8 @@
 import { AssociateAddressCommand, DisassociateAddressCommand } from '@aws-sdk/client-ec2'
 import type { Kind } from './action.ts'
 import type { Drafting } from './aims.ts'
-import { allAddresses, clients, type Reading } from './world.ts'
+import { allAddresses } from './read-network.ts'
+import { clients, type Reading } from './reading.ts'
 
 /**
  * Elastic IP addresses, where the deployment says `elasticIp: disassociate`: it ends the flows between this host and the

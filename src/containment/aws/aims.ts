@@ -3,12 +3,13 @@ import { addressAims } from './addresses.ts'
 import { cutAims } from './interfaces.ts'
 import { aclAims } from './network-acl.ts'
 import { protectionAims } from './protections.ts'
+import { clients, type Target } from './reading.ts'
 import { roleAims } from './role.ts'
 import { leaveAims, suspendAims } from './scaling.ts'
 import { sessionAims } from './sessions.ts'
 import { snapshotAims } from './snapshots.ts'
 import { targetAims } from './targets.ts'
-import { clients, type Target, type World } from './world.ts'
+import type { World } from './world.ts'
 
 /** One thing that is to be so, whether it is, and the change that makes it so. */
 export interface Aim {
@@ -77,7 +78,7 @@ export async function aims(world: World, call: Call<Target>): Promise<Aim[]> {
   sessionAims(drafting)
   protectionAims(drafting)
   roleAims(drafting)
-  await snapshotAims(drafting)
+  snapshotAims(drafting)
   const undoAfter = found.flatMap(({ change }) => (beforeScaling.has(change.action) ? change.id : []))
   return found.map((one) =>
     one.change.action === 'suspend-scaling' ? { ...one, change: { ...one.change, undoAfter } } : one,

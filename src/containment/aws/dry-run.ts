@@ -6,7 +6,8 @@ import {
 } from '@aws-sdk/client-ec2'
 import { awsCode, awsError } from '../../aws/clients.ts'
 import type { Problem } from '../../change.ts'
-import { caseTag, clients, groupName, type Reading, type World } from './world.ts'
+import { caseTag, clients, groupName, type Reading } from './reading.ts'
+import type { World } from './world.ts'
 
 /**
  * Asks AWS whether we may, without doing it (`DryRun`). What the cut needs and is denied stops it; the rest is told.

@@ -11,7 +11,8 @@ import {
 import { awsCode, awsError } from '../../aws/clients.ts'
 import type { ActionCall, Json } from '../../change.ts'
 import { IrError } from '../../errors.ts'
-import { clients, findGroup, readRules, type Target, tagsFor } from './world.ts'
+import { describeRules, findGroup } from './read-network.ts'
+import { clients, hopName, type Target, tagsFor } from './reading.ts'
 
 export interface GroupParams {
   readonly vpc: string
@@ -46,7 +47,7 @@ export async function ensureGroups(
 ): Promise<Json> {
   const group = await ensure(call, vpc, name, changeId, 'mcp-ir isolation: no rules')
   const { ec2 } = clients(call)
-  const rules = await readRules(call, group)
+  const rules = await describeRules(call, [group])
   const wrong = unwanted(rules, allow)
   // By id: a new group comes with a rule that lets everything out, and it may have one for IPv6 too.
   const ids = (egress: boolean): string[] =>
@@ -68,10 +69,10 @@ export async function ensureGroups(
       ec2.send(new AuthorizeSecurityGroupIngressCommand({ GroupId: group, IpPermissions: wanted.map(everything) })),
     )
   }
-  if (!asWanted(await readRules(call, group), allow)) {
+  if (!asWanted(await describeRules(call, [group]), allow)) {
     throw new IrError('unreachable', `The rules of ${group} are not yet as they should be.`, { ambiguous: true })
   }
-  const through = hop ? await ensureHop(call, vpc, `${name}-hop`, changeId) : null
+  const through = hop ? await ensureHop(call, vpc, hopName(name), changeId) : null
   return { group, through }
 }
 
@@ -129,7 +130,7 @@ async function ensure(
 
 /** Deletes both groups. @throws IrError partial while something is still in one of them */
 export async function removeGroups(vpc: string, name: string, call: ActionCall<Target>): Promise<void> {
-  for (const one of [name, `${name}-hop`]) {
+  for (const one of [name, hopName(name)]) {
     const GroupId = await findGroup(call, vpc, one)
     if (GroupId === undefined) continue
     try {

@@ -11,7 +11,8 @@ import { IrError } from '../../errors.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { Kind } from './action.ts'
 import type { Drafting } from './aims.ts'
-import { clients, findAcl, readAclOf, type Target, tagsFor } from './world.ts'
+import { findAcl, readAclOf } from './read-network.ts'
+import { clients, type Target, tagsFor } from './reading.ts'
 
 /**
  * `cut: nacl`: the subnets of the instances get a network ACL that lets nothing through, beside the groups. That ends
@@ -43,7 +44,7 @@ export function aclAims({ world, call, aim }: Drafting): void {
     aim('isolation-acl', `network ACL for ${vpc}`, {
       holds: world.acls.has(id),
       claim: `there is a network ACL in ${vpc} that lets nothing through${allow.length === 0 ? '' : ` but ${allow.join(', ')}`}`,
-      seen: world.acls.get(id) ?? 'there is none',
+      seen: world.acls.get(id)?.NetworkAclId ?? 'there is none',
       summary: `Make a network ACL in ${vpc} that lets nothing through${allow.length === 0 ? '' : ` but ${allow.join(', ')}`}`,
       effect: 'creates',
       priority: 'essential',
@@ -55,7 +56,7 @@ export function aclAims({ world, call, aim }: Drafting): void {
   for (const [subnet, vpc] of vpcs) {
     const { acl, neighbours } = world.subnets.get(subnet) ?? { acl: '', neighbours: [] }
     const change = made.get(vpc) ?? ''
-    const ours = world.acls.get(change)
+    const ours = world.acls.get(change)?.NetworkAclId
     aim('cut-subnet', `subnet ${subnet}`, {
       holds: ours !== undefined && acl === ours,
       claim: `nothing passes the border of ${subnet}`,

@@ -3,7 +3,8 @@ import type { Call } from '../../change.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { Kind } from './action.ts'
 import type { Drafting } from './aims.ts'
-import { caseTag, clients, readAttributesOf, readInstance, type Target } from './world.ts'
+import { readAttributesOf, readInstance } from './read-instances.ts'
+import { caseTag, clients, type Target } from './reading.ts'
 
 /** The instance and its volumes are kept, and marked with the case. */
 

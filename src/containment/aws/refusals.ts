@@ -4,7 +4,8 @@ import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { awsClient } from '../../aws/clients.ts'
 import type { Call, Problem } from '../../change.ts'
 import { safe } from '../../ui/safe-text.ts'
-import { reading, type Target, type World } from './world.ts'
+import { reading, type Target } from './reading.ts'
+import type { World } from './world.ts'
 
 /** What is never cut off without being asked for: the responder's own machine, and nodes that others' pods run on. */
 

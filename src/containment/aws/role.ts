@@ -25,7 +25,8 @@ import type { Call, Json } from '../../change.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { Kind } from './action.ts'
 import type { Drafting } from './aims.ts'
-import { clients, groupName, type Reading, readInstance, readProfiles, type Target } from './world.ts'
+import { readInstance, readProfilesOf } from './read-instances.ts'
+import { clients, groupName, type Reading, type Target } from './reading.ts'
 
 /**
  * What the instances may do: their profile is replaced by one whose role is denied everything, or, where IAM lets us make
@@ -219,7 +220,7 @@ export const replaceProfile: Kind<ProfileParams, { arn: string | null }> = {
     const { ec2 } = clients(call)
     const made = wasMade(call)
     for (let tried = 0; ; tried++) {
-      const now = (await readProfiles(call, [instance])).filter(
+      const now = (await readProfilesOf(call, instance)).filter(
         (one) => !isNamed(one.IamInstanceProfile?.Arn ?? '', denied),
       )
       if (now.length === 0) return { profile: made ? denied : null }
@@ -257,7 +258,7 @@ export const replaceProfile: Kind<ProfileParams, { arn: string | null }> = {
       if (arn === null) return
       const { ec2, ec2Once } = clients(call)
       const IamInstanceProfile = { Arn: arn }
-      const [now] = await readProfiles(call, [instance])
+      const [now] = await readProfilesOf(call, instance)
       if (now?.IamInstanceProfile?.Arn === arn) return
       if (now === undefined) {
         await ec2Once.send(new AssociateIamInstanceProfileCommand({ InstanceId: instance, IamInstanceProfile }))
@@ -277,7 +278,7 @@ function wasMade(call: Call<Target>): boolean {
 }
 
 async function profileNow(call: Call<Target>, instance: string): Promise<string | null> {
-  return (await readProfiles(call, [instance]))[0]?.IamInstanceProfile?.Arn ?? null
+  return (await readProfilesOf(call, instance))[0]?.IamInstanceProfile?.Arn ?? null
 }
 
 export const closeMetadata: Kind<InstanceParams, ReturnType<typeof metadataOptions>> = {

@@ -14,8 +14,11 @@ import { IrError } from '../../errors.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { Kind } from './action.ts'
 import type { Drafting } from './aims.ts'
+import { readInstance } from './read-instances.ts'
+import { readScalingGroup, readTargets } from './read-serving.ts'
+import { clients, type Target } from './reading.ts'
 import { quote } from './shell.ts'
-import { clients, readGroups, readInstance, readTargets, type Target } from './world.ts'
+import { together } from './together.ts'
 
 /** Auto scaling: it starts nothing, ends nothing, and lets the instances go. */
 
@@ -160,15 +163,17 @@ export const lowerMinimum: Kind<MinimumParams, { minSize: number }> = {
     await clients(call).scaling.send(new UpdateAutoScalingGroupCommand({ AutoScalingGroupName: scaling, MinSize }))
   },
   async holds({ scaling, minSize }, call) {
-    const [group] = await readGroups(call, [scaling])
+    const group = await readScalingGroup(call, scaling)
     return group === undefined || (group.MinSize ?? 0) <= minSize
   },
   back: {
     async drift({ scaling }, _, call) {
-      return (await readGroups(call, [scaling])).length > 0 ? [] : [`auto scaling group ${safe(scaling)} is gone`]
+      return (await readScalingGroup(call, scaling)) !== undefined
+        ? []
+        : [`auto scaling group ${safe(scaling)} is gone`]
     },
     async apply({ scaling }, { minSize: MinSize }, call) {
-      const [group] = await readGroups(call, [scaling])
+      const group = await readScalingGroup(call, scaling)
       if (group === undefined) return
       if ((group.DesiredCapacity ?? 0) < MinSize) {
         // AWS would start new instances of the same build to reach it.
@@ -177,7 +182,7 @@ export const lowerMinimum: Kind<MinimumParams, { minSize: number }> = {
       await clients(call).scaling.send(new UpdateAutoScalingGroupCommand({ AutoScalingGroupName: scaling, MinSize }))
     },
     async holds({ scaling }, { minSize }, call) {
-      const [group] = await readGroups(call, [scaling])
+      const group = await readScalingGroup(call, scaling)
       return group === undefined || group.MinSize === minSize
     },
   },
@@ -185,20 +190,8 @@ export const lowerMinimum: Kind<MinimumParams, { minSize: number }> = {
 
 export const detachFromScaling: Kind<DetachParams, DetachUndo> = {
   claim: ({ instance, scaling }) => gone(instance, scaling),
-  async apply({ scaling, instance, standby, members }, call) {
-    const { balancing } = clients(call)
-    const [group] = await readGroups(call, [scaling])
-    await detach(call, scaling, instance, standby)
-    // A group that changes may register those that are still in it with its target groups again.
-    for (const TargetGroupArn of group?.TargetGroupARNs ?? []) {
-      try {
-        const back = (await readTargets(call, TargetGroupArn)).filter(({ Id }) => members.includes(Id ?? ''))
-        if (back.length > 0) await balancing.send(new DeregisterTargetsCommand({ TargetGroupArn, Targets: back }))
-      } catch (error) {
-        // The verdict tells what is still registered; the instance itself has left.
-        if (awsError(error, 'Deregistering').code === 'interrupted') throw error
-      }
-    }
+  async apply(params, call) {
+    await detach(call, params)
     return undefined
   },
   async holds({ scaling, instance }, call) {
@@ -208,7 +201,9 @@ export const detachFromScaling: Kind<DetachParams, DetachUndo> = {
   back: {
     async drift({ scaling, instance }, _, call) {
       if ((await readInstance(call, instance)) === undefined) return [`${instance} no longer exists`]
-      return (await readGroups(call, [scaling])).length > 0 ? [] : [`auto scaling group ${safe(scaling)} is gone`]
+      return (await readScalingGroup(call, scaling)) !== undefined
+        ? []
+        : [`auto scaling group ${safe(scaling)} is gone`]
     },
     async apply({ scaling, instance, standby }, { protected: ProtectedFromScaleIn }, call) {
       const group = { AutoScalingGroupName: scaling, InstanceIds: [instance] }
@@ -223,7 +218,7 @@ export const detachFromScaling: Kind<DetachParams, DetachUndo> = {
       if (ProtectedFromScaleIn) await client.send(new SetInstanceProtectionCommand({ ...group, ProtectedFromScaleIn }))
     },
     async holds({ scaling, instance, standby }, { protected: wanted }, call) {
-      const [group] = await readGroups(call, [scaling])
+      const group = await readScalingGroup(call, scaling)
       if (group === undefined) return true
       const member = group.Instances?.find(({ InstanceId }) => InstanceId === instance)
       if (member === undefined) return (await readInstance(call, instance)) === undefined
@@ -232,70 +227,48 @@ export const detachFromScaling: Kind<DetachParams, DetachUndo> = {
   },
 }
 
-interface Waiting {
-  readonly instance: string
-  readonly done: () => void
-  readonly failed: (error: unknown) => void
-}
-
-interface Queue {
-  readonly waiting: Waiting[]
-  busy: boolean
-}
-
-/** Those that are to leave a group and wait for the call under way. */
-const queues = new WeakMap<AbortSignal, Map<string, Queue>>()
 /** https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DetachInstances.html */
 const atOnce = 20
 
-/** One call at a time for each group, as AWS refuses a second one that comes meanwhile; those that waited go together. */
-function detach(call: Call<Target>, scaling: string, instance: string, standby: boolean): Promise<void> {
-  const all = queues.get(call.signal) ?? new Map<string, Queue>()
-  queues.set(call.signal, all)
-  const key = JSON.stringify([call.target.deployment.region, call.target.deployment.role, scaling, standby])
-  const queue: Queue = all.get(key) ?? { waiting: [], busy: false }
-  all.set(key, queue)
-  const send = (InstanceIds: string[]) =>
-    clients(call).scalingOnce.send(
+/** Together with the others that leave their group now. */
+function detach(call: Call<Target>, { scaling, instance, standby, members }: DetachParams): Promise<void> {
+  const { scalingOnce } = clients(call)
+  return together(call, `detach ${scaling} ${standby}`, instance, atOnce, async (instances) => {
+    await scalingOnce.send(
       new DetachInstancesCommand({
         AutoScalingGroupName: scaling,
-        InstanceIds,
+        InstanceIds: [...instances],
         // Otherwise the group starts another copy of the same build in its place. One in standby is counted already.
         ShouldDecrementDesiredCapacity: !standby,
       }),
     )
-  const work = async (): Promise<void> => {
-    queue.busy = true
-    while (queue.waiting.length > 0) {
-      const some = queue.waiting.splice(0, atOnce)
-      try {
-        await send(some.map((one) => one.instance))
-        for (const { done } of some) done()
-      } catch (error) {
-        // One that cannot leave does not keep the others: `partial` is a clear refusal of the whole call.
-        const refused = awsError(error, 'Detaching').code === 'partial' && some.length > 1
-        for (const { instance: id, done, failed } of some) {
-          if (refused) await send([id]).then(done, failed)
-          else failed(error)
-        }
-      }
-    }
-    queue.busy = false
-  }
-  return new Promise<void>((done, failed) => {
-    queue.waiting.push({ instance, done, failed })
-    if (!queue.busy) void work()
+    await deregisterAgain(call, scaling, members)
   })
 }
 
+/** A group that changes may register those that are still in it with its target groups again. */
+async function deregisterAgain(call: Call<Target>, scaling: string, members: readonly string[]): Promise<void> {
+  const { balancing } = clients(call)
+  try {
+    const group = await readScalingGroup(call, scaling)
+    for (const TargetGroupArn of group?.TargetGroupARNs ?? []) {
+      const back = (await readTargets(call, TargetGroupArn)).filter(({ Id }) => members.includes(Id ?? ''))
+      if (back.length > 0) await balancing.send(new DeregisterTargetsCommand({ TargetGroupArn, Targets: back }))
+    }
+  } catch (error) {
+    // The verdict tells what is still registered; the instances themselves have left.
+    if (awsError(error, 'Deregistering').code === 'interrupted') throw error
+  }
+}
+
 async function suspendedNow(call: Call<Target>, name: string): Promise<string[] | undefined> {
-  const [group] = await readGroups(call, [name])
+  const group = await readScalingGroup(call, name)
   return group === undefined ? undefined : (group.SuspendedProcesses ?? []).flatMap((one) => one.ProcessName ?? [])
 }
 
 /** The state of an instance in its auto scaling group; undefined when it is not in it. */
 async function memberState(call: Call<Target>, scaling: string, instance: string): Promise<string | undefined> {
-  const [group] = await readGroups(call, [scaling])
+  const group = await readScalingGroup(call, scaling)
   const member = (group?.Instances ?? []).find(({ InstanceId }) => InstanceId === instance)
   return member === undefined ? undefined : (member.LifecycleState ?? '')
 }

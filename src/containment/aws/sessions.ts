@@ -2,8 +2,8 @@ import { IrError } from '../../errors.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { Kind } from './action.ts'
 import type { Drafting } from './aims.ts'
+import { readSessions } from './read-instances.ts'
 import { quote } from './shell.ts'
-import { readSessions } from './world.ts'
 
 /** Sessions of Systems Manager on the instances: through a private endpoint they outlive every security group. */
 

@@ -1,10 +1,10 @@
 import { CreateSnapshotsCommand, type Snapshot } from '@aws-sdk/client-ec2'
 import { awsError } from '../../aws/clients.ts'
-import { bounded } from '../../bounded.ts'
-import type { Json } from '../../change.ts'
+import type { Call, Json } from '../../change.ts'
 import type { Kind } from './action.ts'
 import type { Drafting } from './aims.ts'
-import { caseTag, clients, snapshotDescription, snapshotsOf, tagsFor } from './world.ts'
+import { snapshotsOf } from './read-instances.ts'
+import { caseTag, clients, snapshotDescription, tagsFor } from './reading.ts'
 
 /** All volumes of an instance at one moment. Evidence: they stay. */
 
@@ -13,32 +13,27 @@ interface SnapshotParams {
   volumes: string[]
 }
 
-export async function snapshotAims({ world, call, aim }: Drafting): Promise<void> {
-  const targetOf = (id: string): string => `volumes of ${id}`
-  const all = await bounded(world.instances, async ({ InstanceId = '' }) => {
-    try {
-      return await snapshotsOf(call, call.changeId('snapshot-volumes', targetOf(InstanceId)))
-    } catch (error) {
-      // Evidence is best effort: that it cannot be looked at never holds up the cut.
-      const known = awsError(error, 'Reading snapshots')
-      if (known.code === 'interrupted') throw known
-      return known.message
-    }
-  })
-  for (const [index, instance] of world.instances.entries()) {
+const targetOf = (instance: string): string => `volumes of ${instance}`
+
+/** Id of the change that makes them. */
+export function snapshotChange(call: Pick<Call<unknown>, 'changeId'>, instance: string): string {
+  return call.changeId('snapshot-volumes', targetOf(instance))
+}
+
+export function snapshotAims({ world, call, aim }: Drafting): void {
+  for (const instance of world.instances) {
     const id = instance.InstanceId ?? ''
     const volumes = (instance.BlockDeviceMappings ?? []).flatMap(({ Ebs }) => Ebs?.VolumeId ?? []).sort()
     if (volumes.length === 0) continue
-    const target = targetOf(id)
-    const found = all[index] ?? []
-    const taken = typeof found === 'string' ? [] : found
-    aim('snapshot-volumes', target, {
+    const taken = world.snapshots?.get(snapshotChange(call, id)) ?? []
+    aim('snapshot-volumes', targetOf(id), {
       holds: volumes.every((volume) => taken.some(({ VolumeId }) => VolumeId === volume)),
       claim: `every volume of ${id} has a snapshot`,
       seen:
-        (typeof found === 'string' ? found : undefined) ??
-        (taken.map((one) => `${one.SnapshotId} of ${one.VolumeId}: ${one.State} ${one.Progress ?? ''}`).join(', ') ||
-          'none'),
+        world.snapshots === undefined
+          ? 'could not be looked for'
+          : taken.map((one) => `${one.SnapshotId} of ${one.VolumeId}: ${one.State} ${one.Progress ?? ''}`).join(', ') ||
+            'none',
       summary: `Take snapshots of ${volumes.join(', ')} of ${id}, all at one moment; they stay after a release`,
       effect: 'creates',
       priority: 'best-effort',

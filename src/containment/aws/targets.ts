@@ -6,7 +6,8 @@ import {
 import { safe } from '../../ui/safe-text.ts'
 import type { Kind } from './action.ts'
 import type { Drafting } from './aims.ts'
-import { clients, readTargets } from './world.ts'
+import { readTargets } from './read-serving.ts'
+import { clients } from './reading.ts'
 
 /** Load balancers send nothing more. */
 

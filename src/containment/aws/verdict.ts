@@ -4,7 +4,8 @@ import { safe } from '../../ui/safe-text.ts'
 import { actionsOf, seenDone, settledAgain } from './action.ts'
 import { aims } from './aims.ts'
 import { kinds } from './kinds.ts'
-import { reading, readWorld, type Target } from './world.ts'
+import type { Target } from './reading.ts'
+import { lastLook, look } from './world.ts'
 
 /** What is seen afterwards. */
 
@@ -16,7 +17,7 @@ const limits = [
 
 /** What is, by describing everything again. Only the cut decides; what is best effort is told. */
 export async function verifyIsolated(call: Call<Target>): Promise<Verdict> {
-  const world = await reading(() => readWorld(call))
+  const world = await lastLook(call)
   const { deployment } = call.target
   const ids = new Set([...world.instances.map(({ InstanceId }) => InstanceId), ...world.ended])
   const missing = (deployment.instances ?? []).filter((id) => !ids.has(id))
@@ -73,11 +74,14 @@ export async function verifyIsolated(call: Call<Target>): Promise<Verdict> {
   }
 }
 
+/** So many are looked at together, as most of them take one call. */
+const together = 50
+
 /** Whether all that was undone is still as it was before. */
 export async function verifyReleased(call: Call<Target>): Promise<Verdict> {
-  const observed = await bounded(call.changes, (change) => settledAgain(actionsOf(kinds), change, call))
-  const world = await reading(() => readWorld(call))
+  const observed = await bounded(call.changes, (change) => settledAgain(actionsOf(kinds), change, call), together)
   if (call.changes.length === 0) {
+    const world = await look(call)
     const held = world.interfaces.filter(({ VpcId, Groups }) => {
       const isolation = world.isolation.get(VpcId ?? '')?.id
       return isolation !== undefined && Groups?.some(({ GroupId }) => GroupId === isolation)
