@@ -427,6 +427,46 @@ describe.skipIf(skip)('containment aws-ec2', () => {
     expect(report.residue.join('\n')).toContain(world.targetGroup)
   })
 
+  it('asks with the parameters that it acts with, and one denied thing does not stop the others', async () => {
+    const world = await buildAwsWorld(moto.url)
+    const enis = [...(await groupsOf(world.aws, world.instances)).keys()].sort()
+    const [first = ''] = enis
+    const check = async () =>
+      (await operate({ adapter, target: target({ autoScalingGroup: world.group }) }).check())
+        .map(({ kind, message }) => `${kind}: ${message}`)
+        .filter((one) => one.includes('permitted'))
+    // A policy that lets nobody make a group without the tag of the case, and nobody touch one interface.
+    proxy.fault = ({ action, params }) =>
+      (action === 'CreateSecurityGroup' && params.get('TagSpecification.1.Tag.1.Key') === null) ||
+      params.get('NetworkInterfaceId') === first
+        ? { deny: 'UnauthorizedOperation' }
+        : undefined
+    expect(await check()).toEqual([
+      `warning: ec2:ModifyNetworkInterfaceAttribute is not permitted for ${first}, which will not be cut off.`,
+    ])
+    // Who may not tag may make it without.
+    proxy.fault = ({ params }) =>
+      params.has('TagSpecification.1.Tag.1.Key') ? { deny: 'UnauthorizedOperation' } : undefined
+    expect(await check()).toEqual([])
+    proxy.fault = ({ action }) =>
+      action === 'ModifyNetworkInterfaceAttribute' ? { deny: 'UnauthorizedOperation' } : undefined
+    expect(await check()).toEqual([
+      'denied: ec2:ModifyNetworkInterfaceAttribute is not permitted: nothing can be cut off without it.',
+    ])
+  })
+
+  it('cuts although what the cut does not need is never answered', async () => {
+    const world = await small()
+    let cut = false
+    proxy.fault = ({ action, changes }) => {
+      cut ||= action === 'ModifyNetworkInterfaceAttribute' && changes
+      return !cut && /^Describe(TargetGroups|InstanceAttribute|Sessions)$/.test(action) ? 'hang' : undefined
+    }
+    const report = await new AwsIncident({ group: world.group }).run(isolate)
+    expect(await connected(world)).toBe(false)
+    expect(report.warnings.join('\n')).toContain('Reading target groups: no answer within 15 s')
+  })
+
   it('cuts although nothing may be looked at but what the cut needs', async () => {
     const world = await small()
     const needed = new Set([

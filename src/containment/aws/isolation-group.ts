@@ -24,6 +24,7 @@ export interface GroupParams {
 }
 
 export const wantedHop = 'an open one'
+export const groupDescription = 'mcp-ir isolation: no rules'
 
 /** Whether a group has no other rules than those for the workstations, and all of those. */
 export function asWanted(rules: readonly SecurityGroupRule[], allow: readonly string[]): boolean {
@@ -45,7 +46,7 @@ export async function ensureGroups(
   call: ActionCall<Target>,
   changeId: string,
 ): Promise<Json> {
-  const group = await ensure(call, vpc, name, changeId, 'mcp-ir isolation: no rules')
+  const group = await ensure(call, vpc, name, changeId, groupDescription)
   const { ec2 } = clients(call)
   const rules = await describeRules(call, [group])
   const wrong = unwanted(rules, allow)

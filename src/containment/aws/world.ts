@@ -85,10 +85,10 @@ export interface World {
 }
 
 /** How long each thing is looked for that the cut does not need. */
-const bestEffortMs = 20_000
+const bestEffortMs = 15_000
 
 /** For how long a look serves what comes next, which changes nothing either. */
-const freshMs = 10_000
+const freshMs = 60_000
 const looks = new WeakMap<Call<Target>, { readonly world: World; readonly at: number }>()
 
 /**
