@@ -79,6 +79,7 @@ export async function loadConfig(source: ConfigSource): Promise<Config> {
     hours: read?.values.hours,
     duties: read?.values.duties ?? [],
     anchor: read?.values.anchor,
+    tlp: read?.values.tlp ?? 'amber+strict',
   }
 }
 

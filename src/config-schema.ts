@@ -45,6 +45,7 @@ export const configSchema = z.strictObject({
       z.strictObject({ kind: z.literal('rfc3161'), url, certificate: path }),
     ])
     .optional(),
+  tlp: z.enum(['red', 'amber', 'amber+strict', 'green', 'clear']).optional(),
 })
 
 function isZone(zone: string): boolean {

@@ -17,6 +17,8 @@ export interface Config {
   readonly duties: readonly ('gdpr' | 'nis2' | 'dora')[]
   /** Where the head of each journal goes after every step. */
   readonly anchor?: AnchorConfig | undefined
+  /** Traffic Light Protocol label of reports. */
+  readonly tlp: 'red' | 'amber' | 'amber+strict' | 'green' | 'clear'
 }
 
 export type AnchorConfig =

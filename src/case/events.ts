@@ -1,5 +1,6 @@
 import type { Change, EvidenceRef, JsonObject, Observation, Problem, Receipt } from '../change.ts'
 import type { Server } from '../registry/port.ts'
+import type { NoteAbout, NoteKind } from './notes.ts'
 
 /**
  * Every kind of journal line and its data. The journal is the only state of a case: state.ts and the report are folds over it.
@@ -41,9 +42,11 @@ export interface Events {
   }
   interrupted: { readonly during: string }
   note: {
-    readonly kind: 'detected' | 'aware' | 'call' | 'decision' | 'note'
+    readonly kind: NoteKind
     readonly text: string
     readonly at: string
+    /** Which notice went out, or what a notice has to say that this tells. */
+    readonly about?: NoteAbout
   }
 
   'step.started': { readonly use: string; readonly run: number; readonly resumed: boolean }

@@ -19,13 +19,26 @@ export default class Report extends IrCommand {
       options: formats,
       env: 'MCP_IR_FORMAT',
     })(),
+    tlp: Flags.option({
+      description:
+        'Whom it may be shared with: its Traffic Light Protocol label. Default: amber+strict, or as configured.',
+      options: ['red', 'amber', 'amber+strict', 'green', 'clear'] as const,
+      env: 'MCP_IR_TLP',
+    })(),
+    duties: Flags.option({
+      description: 'Laws whose notification clocks it shows. Default: as configured.',
+      options: ['gdpr', 'nis2', 'dora'] as const,
+      multiple: true,
+      delimiter: ',',
+      env: 'MCP_IR_DUTIES',
+    })(),
   }
 
   protected async act(): Promise<CommandResult> {
     const { args, flags } = await this.parse(Report)
     const { config } = await this.context(flags)
     const found = await findCase(config.cases, args.case ?? flags.case)
-    const report = await reportOf(found)
+    const report = await reportOf(found, { tlp: flags.tlp ?? config.tlp, duties: flags.duties ?? config.duties })
     if (flags.format !== undefined && !flags.json) {
       return { status: 'done', exitCode: 0, case: found.id, result: {}, text: textOf(report, flags.format) }
     }

@@ -2,24 +2,29 @@ import { createHash } from 'node:crypto'
 import { type Html, html, trusted } from './escape.ts'
 import { blastRadius } from './html/blast-radius.ts'
 import { changes } from './html/changes.ts'
+import { concerned } from './html/concerned.ts'
 import { credentials } from './html/credentials.ts'
 import { custody } from './html/custody.ts'
 import { decisions } from './html/decisions.ts'
+import { duties } from './html/duties.ts'
 import { evidence } from './html/evidence.ts'
-import { bullets } from './html/parts.ts'
+import { mappings } from './html/mappings.ts'
 import { proof } from './html/proof.ts'
 import { redeployment } from './html/redeployment.ts'
 import { review } from './html/review.ts'
-import { banner, standing } from './html/standing.ts'
+import { risks } from './html/risks.ts'
+import { rootCause } from './html/root-cause.ts'
+import { banner, label, standing } from './html/standing.ts'
 import { steps } from './html/steps.ts'
 import { timeline, timelineLead } from './html/timeline.ts'
 import { times } from './html/times.ts'
 import { unseen } from './html/unseen.ts'
 import type { Report } from './model.ts'
-import { style } from './style.ts'
+import { styleOf } from './style.ts'
 
 /** One file that fetches nothing, runs nothing, and reads the same on screen and paper. */
 export function renderHtml(report: Report): string {
+  const style = styleOf(report)
   const hash = createHash('sha256').update(style).digest('base64')
   const policy = `default-src 'none'; style-src 'sha256-${hash}'; img-src data:; base-uri 'none'; form-action 'none'`
   const sections = sectionsOf(report).filter(({ body }) => body !== undefined)
@@ -36,7 +41,7 @@ export function renderHtml(report: Report): string {
 </head>
 <body>
 <a class="skip" href="#standing">Skip to the report</a>
-${banner(report.case)}
+${banner(report)}
 <div class="page">
 <nav aria-label="Contents"><ol>
 ${sections.map(({ id, title }) => html`<li><a href="#${id}">${title}</a></li>\n`)}</ol></nav>
@@ -50,7 +55,7 @@ ${body}
 `,
 )}</main>
 </div>
-<footer><p>Made by ${report.case.tool} from journal line 1 to ${report.case.journal.lines} of case ${report.case.id}; chain head <span class="mono">${report.case.journal.head}</span>. The same case gives the same bytes. All times are UTC.</p></footer>
+<footer><p>Made by ${report.case.tool} from journal line 1 to ${report.case.journal.lines} of case ${report.case.id}; chain head <span class="mono">${report.case.journal.head}</span>. The same case gives the same bytes. All times are UTC.</p>${label(report.tlp)}</footer>
 </body>
 </html>
 `
@@ -75,10 +80,23 @@ function sectionsOf(report: Report): Section[] {
       body: times(report),
     },
     {
+      id: 'duties',
+      title: 'Duties to notify',
+      lead: 'When each notice has to be out, and what is known already of what it has to say.',
+      body: duties(report),
+    },
+    {
       id: 'open',
-      title: 'What is left open',
-      lead: 'What failed, is alive or waits for a person.',
-      body: bullets(report.open, 'No step left anything open that it knows of.'),
+      title: 'What remains, and what to do next',
+      lead: 'The residual risk, the worst first. What was seen to be done is not listed.',
+      body: risks(report),
+    },
+    { id: 'cause', title: 'Root cause', body: rootCause(report) },
+    {
+      id: 'concerned',
+      title: 'Data concerned',
+      lead: 'By the classes of data that the registry names. A log counts rows and not people, so these are ranges.',
+      body: concerned(report),
     },
     {
       id: 'unseen',
@@ -122,10 +140,16 @@ function sectionsOf(report: Report): Section[] {
     { id: 'steps', title: 'Steps', body: steps(report) },
     {
       id: 'evidence',
-      title: 'Evidence',
+      title: 'Evidence and custody',
       lead: 'Kept in the case folder under its SHA-256; “mcp-ir case check” reads every byte of it again.',
       body: evidence(report),
     },
     { id: 'case', title: 'The case itself', body: custody(report) },
+    {
+      id: 'mappings',
+      title: 'In the terms of others',
+      lead: 'Where this case belongs, by what it shows itself.',
+      body: mappings(report),
+    },
   ]
 }

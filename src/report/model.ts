@@ -1,4 +1,5 @@
 import type { BlastRadius } from '../blast-radius/port.ts'
+import type { NoticeName } from '../case/notes.ts'
 import type { Change, Observation } from '../change.ts'
 import type { CredentialState } from '../credentials/port.ts'
 import type { Review } from '../invocations/port.ts'
@@ -9,11 +10,15 @@ import type { Review } from '../invocations/port.ts'
  */
 export interface Report {
   readonly schema: 'mcp-ir/report/1'
+  readonly tlp: Tlp
   readonly case: CaseFacts
   /** Where the case stands, in a few plain sentences; never more than was observed. */
   readonly standing: readonly Standing[]
   readonly times: readonly Moment[]
   readonly durations: readonly Duration[]
+  /** Duties to notify, of the laws that the configuration names. */
+  readonly duties: readonly Duty[]
+  readonly concerned: Concerned
   /** Oldest first. */
   readonly timeline: readonly Entry[]
   readonly steps: readonly StepRow[]
@@ -25,13 +30,24 @@ export interface Report {
   readonly review: Review | undefined
   readonly blastRadius: BlastRadius | undefined
   readonly redeployment: Redeployment | undefined
+  readonly rootCause: RootCause
   readonly evidence: readonly EvidenceRow[]
+  /** Everybody who wrote into the case, in the order of their first act. */
+  readonly custody: readonly Custodian[]
   /** What still stands open, in plain words. */
   readonly open: readonly string[]
+  /** What remains, the worst first, each with what to do about it. */
+  readonly risks: readonly Risk[]
   readonly unseen: Unseen
+  readonly mappings: readonly Mapping[]
   /** What happened to the case itself: a changed registry, a lock taken over, a torn line, an interruption. */
   readonly irregularities: readonly Irregularity[]
 }
+
+/** Label of the Traffic Light Protocol 2.0: with whom the report may be shared. */
+export type Tlp = 'red' | 'amber' | 'amber+strict' | 'green' | 'clear'
+
+export type Law = 'gdpr' | 'nis2' | 'dora'
 
 export interface CaseFacts {
   readonly id: string
@@ -82,7 +98,16 @@ export interface Standing {
 export type Mark = 'observed' | 'inferred' | 'told' | 'done'
 
 export interface Moment {
-  readonly key: 'occurred' | 'detected' | 'aware' | 'declared' | 'contained' | 'revoked' | 'rotated' | 'recovered'
+  readonly key:
+    | 'occurred'
+    | 'detected'
+    | 'aware'
+    | 'declared'
+    | 'classified'
+    | 'contained'
+    | 'revoked'
+    | 'rotated'
+    | 'recovered'
   readonly label: string
   /** Undefined: not recorded. */
   readonly at: string | undefined
@@ -101,6 +126,68 @@ export interface Duration {
   readonly ms: number
   /** `1 h 4 min`. */
   readonly text: string
+}
+
+export interface Duty {
+  readonly law: Law
+  /** `GDPR, Article 33` */
+  readonly label: string
+  /** When it applies at all, which nobody but a person can say. */
+  readonly applies: string
+  readonly notices: readonly Notice[]
+}
+
+/** One notice that a law asks for, with its clock. */
+export interface Notice {
+  readonly name: NoticeName
+  readonly label: string
+  /** The time-limit in words, with the article. */
+  readonly rule: string
+  /** When it has to be out at the latest. Undefined: nothing is recorded that the clock could run from. */
+  readonly due: string | undefined
+  /** What the clock was counted from. */
+  readonly counted: string
+  /** What it was counted from is not recorded, or is itself a limit: it may be earlier. */
+  readonly assumed: boolean
+  /** When it went out first, as a person recorded. */
+  readonly sent: { readonly at: string; readonly by: string; readonly text: string } | undefined
+  readonly state: 'sent' | 'sent late' | 'not sent'
+  /** What it has to say, and what of that the case knows already. */
+  readonly content: readonly NoticePart[]
+}
+
+export interface NoticePart {
+  readonly article: string
+  readonly label: string
+  /** The law asks for it only where it is available or applies. */
+  readonly ifAny: boolean
+  readonly known: readonly string[]
+  /** How to say what is missing; undefined when something is known. */
+  readonly record: string | undefined
+}
+
+/** Whose data, and how much of it. Ranges, since a log counts rows and not people. */
+export interface Concerned {
+  readonly classes: readonly ConcernedClass[]
+  /** What people said of who is concerned, the last word first. */
+  readonly told: readonly string[]
+  /** How the ranges were made, and what would make them wrong. */
+  readonly method: readonly string[]
+}
+
+export interface ConcernedClass {
+  readonly data: string
+  readonly systems: readonly string[]
+  readonly records: Range
+  readonly people: Range
+  /** Why there is no upper bound, or why nothing can be said. */
+  readonly note: string | undefined
+}
+
+export interface Range {
+  readonly atLeast: number
+  /** Undefined: without bound, as far as is known. */
+  readonly atMost: number | undefined
 }
 
 export type Lane = 'attacker' | 'system' | 'responder'
@@ -212,6 +299,8 @@ export interface Redeployment {
     | undefined
   /** What differs between the build that ran and the verified one. */
   readonly tampered: readonly string[]
+  /** As it was recorded for the redeployment. */
+  readonly rootCause: string | undefined
   /** Recorded reasons for what would else have been refused. */
   readonly exceptions: readonly string[]
 }
@@ -224,6 +313,46 @@ export interface EvidenceRow {
   readonly mediaType: string
   readonly at: string
   readonly by: string
+  /** The step that took it, and the line of the journal that says so. */
+  readonly step: string | undefined
+  readonly seq: number | undefined
+}
+
+/** Why it could happen. Never concluded: a person says it, or it stays open. */
+export interface RootCause {
+  readonly text: string | undefined
+  /** Who said it, and when. */
+  readonly by: string | undefined
+  readonly at: string | undefined
+  /** What was seen that bears on it. */
+  readonly observed: readonly string[]
+}
+
+export interface Custodian {
+  readonly by: string
+  readonly first: string
+  readonly last: string
+  readonly lines: number
+  /** Pieces of evidence that they took. */
+  readonly evidence: number
+}
+
+export interface Risk {
+  /** `bad`: known to stand open. `partly`: in part, or it ends by itself. `unknown`: not looked at, or not to be seen. */
+  readonly state: 'bad' | 'partly' | 'unknown'
+  readonly what: string
+  /** What to do next. */
+  readonly next: string
+  /** The command that does or records it. */
+  readonly command: string | undefined
+}
+
+export interface Mapping {
+  readonly framework: 'NIST SP 800-61r3' | 'OWASP MCP Top 10:2025'
+  readonly id: string
+  readonly name: string
+  /** What in this case belongs there. Empty: no mapping. */
+  readonly shown: readonly string[]
 }
 
 export interface Unseen {

@@ -184,6 +184,7 @@ export function readRedeployment(output: unknown, state: string): Redeployment |
     tampered: list(value.deployments).flatMap((deployment) =>
       readTampered(text(deployment.deployment), deployment.tampered),
     ),
+    rootCause,
     exceptions: [
       ...(rootCause === undefined
         ? []

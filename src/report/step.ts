@@ -15,12 +15,12 @@ export const report: StepKind = {
   result: async (input) => {
     if (input.dryRun) return { output: undefined }
     input.progress('drawing the report')
-    return { output: (await reportOf({ folder: input.case.folder })).write() }
+    return { output: (await reportOf({ folder: input.case.folder }, input.context.config)).write() }
   },
 }
 
 /** The report of a stored case, not written yet. The charting library is loaded only now. */
-export async function reportOf(stored: Parameters<typeof import('./write.ts').reportOf>[0]): Promise<CaseReport> {
+export async function reportOf(...asked: Parameters<typeof import('./write.ts').reportOf>): Promise<CaseReport> {
   const module = await import('./write.ts')
-  return module.reportOf(stored)
+  return module.reportOf(...asked)
 }

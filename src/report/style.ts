@@ -1,4 +1,6 @@
 import { colours } from './charts.ts'
+import type { Report } from './model.ts'
+import { tlpStyle } from './tlp.ts'
 
 /** The same names as in `colours`: what a chart draws by day has its counterpart here. */
 const dark: Readonly<Record<keyof typeof colours, string>> = {
@@ -25,6 +27,10 @@ const chartColours = Object.entries(colours)
   )
   .join('\n')
 
+export function styleOf({ tlp, case: { id } }: Report): string {
+  return `${style}${tlpStyle(tlp, id)}`
+}
+
 /** Ordinary light for paper; dark only on screens that ask for it. Nothing is fetched: the fonts are the reader's own. */
 export const style = `
 :root{color-scheme:light dark;${properties(colours)};
@@ -40,6 +46,8 @@ a{color:var(--accent)}
 a:focus-visible,summary:focus-visible,.scroll:focus-visible{outline:2px solid var(--accent);outline-offset:2px;border-radius:3px}
 .skip{position:absolute;left:-999rem}.skip:focus{left:1rem;top:1rem;background:var(--surface);padding:.5rem 1rem;z-index:2}
 .top{background:var(--surface);border-bottom:1px solid var(--line)}
+.top .tlp{float:right;margin-left:1rem}footer .tlp{float:right}
+.plain-th{font-weight:400}table.parts{table-layout:fixed}table.parts th:nth-child(1){width:32%}table.parts th:nth-child(2){width:6.5rem}
 .top>div{max-width:82rem;margin:0 auto;padding:1.6rem 1.5rem 1.3rem}
 .kicker{margin:0;color:var(--muted);font-size:.8rem;font-weight:600;letter-spacing:.08em;text-transform:uppercase}
 p.small{font-size:.86rem}h1{margin:.1rem 0 .6rem;font-size:1.9rem;line-height:1.2;letter-spacing:-.01em;font-weight:650}
@@ -99,7 +107,7 @@ footer{max-width:82rem;margin:0 auto;padding:0 1.5rem 2.5rem;color:var(--muted);
 ${chartColours}
 @media (max-width:66rem){.page{display:block}nav{position:static;margin-bottom:1rem}nav ol{display:flex;flex-wrap:wrap;gap:.1rem 1rem;border:0}nav a{padding:.1rem 0;text-decoration:underline}.two{display:block}}
 @media print{
-@page{size:A4;margin:14mm 13mm 15mm}
+@page{size:A4;margin:17mm 13mm 17mm}
 html{font-size:9.6pt}body{background:none;font-size:9.6pt;line-height:1.38}
 nav,.skip{display:none}
 .page{display:block;max-width:none;padding:0}.top{border:0}.top>div,footer{max-width:none;padding:0 0 6pt}

@@ -1,5 +1,6 @@
 import type { BlastRadius } from '../blast-radius/port.ts'
-import type { Line } from '../case/events.ts'
+import type { Events, Line } from '../case/events.ts'
+import type { NoteKind } from '../case/notes.ts'
 import type { Review } from '../invocations/port.ts'
 import type { Run } from './facts.ts'
 import type { Entry } from './model.ts'
@@ -103,7 +104,7 @@ function journal(lines: readonly Line[], runs: readonly Run[]): Entry[] {
         return responder(`Interrupted during ${line.data.during}`)
       case 'note':
         return {
-          ...told(`${noteWords[line.data.kind]}: ${line.data.text}`),
+          ...told(`${noteLabel(line.data)}: ${line.data.text}`),
           at: line.data.at,
           ...(line.data.kind === 'detected' ? { lane: 'system' as const } : {}),
         }
@@ -165,7 +166,22 @@ function journal(lines: readonly Line[], runs: readonly Run[]): Entry[] {
   })
 }
 
-const noteWords = { detected: 'Detected', aware: 'Aware', call: 'Call', decision: 'Decision', note: 'Note' } as const
+const noteWords: Readonly<Record<NoteKind, string>> = {
+  detected: 'Detected',
+  aware: 'Aware',
+  classified: 'Classified as major',
+  notified: 'Notice sent',
+  call: 'Call',
+  decision: 'Decision',
+  note: 'Note',
+}
+
+function noteLabel({ kind, about }: Events['note']): string {
+  // Of a later version there may be others.
+  const word = noteWords[kind] ?? noteWords.note
+  return about === undefined ? word : `${word} (${about})`
+}
+
 const verdictWords = {
   verified: 'Verified',
   residual: 'Verified, with residue,',

@@ -2,13 +2,14 @@ import type { Line, LineOf } from '../case/events.ts'
 import type { CredentialState } from '../credentials/port.ts'
 import type { Review } from '../invocations/port.ts'
 import type { Run } from './facts.ts'
-import type { Duration, Moment } from './model.ts'
+import type { Duration, Law, Moment } from './model.ts'
 import { duration, holds, utc } from './words.ts'
 
 export interface TimesInput {
   readonly lines: readonly Line[]
   readonly runs: readonly Run[]
   readonly review: Review | undefined
+  readonly duties: readonly Law[]
   readonly credentials: readonly { readonly id: string; readonly old: Pick<CredentialState, 'state'> | undefined }[]
 }
 
@@ -19,6 +20,7 @@ export function buildTimes(input: TimesInput): readonly Moment[] {
     noted(input.lines, 'detected', 'Detected', 'when somebody or something first noticed'),
     noted(input.lines, 'aware', 'Aware', 'when the organisation became aware: duties to notify count from here'),
     declared(input.lines),
+    ...classified(input),
     contained(input.runs),
     observed(input.runs, 'revoked', 'Revoked', 'credentials.revoke', 'mcp-ir revoke', alive(input)),
     observed(input.runs, 'rotated', 'Rotated', 'credentials.rotate', 'mcp-ir rotate', ''),
@@ -46,8 +48,14 @@ function occurred({ lines, review }: TimesInput): Moment {
   return { ...base, at: since, note: `No call is in the log: this is the start of the window, ${from}.` }
 }
 
+/** Of those only who have to classify incidents, or did. */
+function classified({ lines, duties }: TimesInput): Moment[] {
+  const moment = noted(lines, 'classified', 'Classified as major', 'when the incident was classified as major (DORA)')
+  return moment.at !== undefined || duties.includes('dora') ? [moment] : []
+}
+
 /** Told by a person. What was said last counts: it corrects what was said before, which stays in the timeline. */
-function noted(lines: readonly Line[], key: 'detected' | 'aware', label: string, what: string): Moment {
+function noted(lines: readonly Line[], key: 'detected' | 'aware' | 'classified', label: string, what: string): Moment {
   const notes = lines.filter((line): line is LineOf<'note'> => line.kind === 'note' && line.data.kind === key)
   const last = notes.at(-1)
   const record = `mcp-ir case note TEXT --kind ${key} --at TIME`

@@ -62,3 +62,8 @@ export function holds(holding: number, all: number): string {
 export function capital(text: string): string {
   return text.slice(0, 1).toUpperCase() + text.slice(1)
 }
+
+/** Each once, in the order in which they come. */
+export function unique<T>(values: readonly T[]): T[] {
+  return [...new Set(values)]
+}

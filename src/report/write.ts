@@ -5,7 +5,7 @@ import { readCase } from '../case/case.ts'
 import type { Line } from '../case/events.ts'
 import { writeAtomically } from '../case/evidence.ts'
 import { IrError, systemCode } from '../errors.ts'
-import { buildReport } from './build.ts'
+import { buildReport, type Wanted } from './build.ts'
 import { renderHtml } from './html.ts'
 import { renderJson } from './json.ts'
 import { renderMarkdown } from './markdown.ts'
@@ -37,12 +37,12 @@ export interface CaseReport {
  * @param stored its folder, and the journal's lines where they were read already
  * @throws IrError refused when the journal is damaged
  */
-export async function reportOf(stored: {
-  readonly folder: string
-  readonly lines?: readonly Line[]
-}): Promise<CaseReport> {
+export async function reportOf(
+  stored: { readonly folder: string; readonly lines?: readonly Line[] },
+  wanted: Wanted,
+): Promise<CaseReport> {
   const { folder, lines = (await readCase(folder)).lines } = stored
-  const report = await buildReport({ lines, read: (sha256) => readFile(join(folder, 'evidence', sha256)) })
+  const report = await buildReport({ lines, read: (sha256) => readFile(join(folder, 'evidence', sha256)) }, wanted)
   const target = resolve(folder, 'report')
   const text = { html: renderHtml(report), md: renderMarkdown(report), json: renderJson(report) }
   const paths = {

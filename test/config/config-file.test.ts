@@ -107,6 +107,7 @@ describe('the values', () => {
       aws: {},
       hours: undefined,
       duties: [],
+      tlp: 'amber+strict',
     })
   })
 
@@ -144,6 +145,7 @@ duties: [gdpr, nis2]
       aws: { region: 'us-east-1' },
       hours: { zone: 'Europe/Berlin', days: 'mon-fri', from: '08:00', to: '19:00' },
       duties: ['gdpr', 'nis2'],
+      tlp: 'amber+strict',
     })
   })
 

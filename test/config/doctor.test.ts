@@ -58,6 +58,7 @@ function context(config: Partial<Config> = {}, more: Partial<Context> = {}): Con
       aws: {},
       hours: undefined,
       duties: [],
+      tlp: 'amber+strict',
       ...config,
     },
     registry: () => loadRegistry(join(root, 'registry.yaml')),

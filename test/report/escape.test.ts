@@ -1,12 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { buildReport } from '../../src/report/build.ts'
 import { code, html, json, md } from '../../src/report/escape.ts'
 import { renderHtml } from '../../src/report/html.ts'
 import { renderJson } from '../../src/report/json.ts'
 import { renderMarkdown } from '../../src/report/markdown.ts'
 import { hostile, poison } from './hostile.ts'
-import { incident } from './incident.ts'
+import { incident, reportOn } from './incident.ts'
 
 /** Control, format, bidirectional, separator and private characters, but for the line feed. */
 const unseen = /[^\P{Cc}\n]|[\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}]/u
@@ -105,15 +104,15 @@ describe('a report in which every outside string is hostile', () => {
   it('has the very elements and attributes of a harmless one', async () => {
     const elements = (markup: string) =>
       (markup.match(/<[^>]*>/g) ?? []).filter((tag) => !/^<(?:text|path|g|svg|\/)/.test(tag)).map(shape)
-    const harmless = elements(renderHtml(await buildReport(incident().record)))
-    const poisoned = renderHtml(await buildReport(incident(poison).record))
+    const harmless = elements(renderHtml(await reportOn(incident().record)))
+    const poisoned = renderHtml(await reportOn(incident(poison).record))
     expect(elements(poisoned).filter((tag) => tag !== '<b>')).toEqual(harmless.filter((tag) => tag !== '<b>'))
     expect(poisoned).not.toMatch(unseen)
     expect(poisoned).not.toMatch(/<script|<img|<iframe|<svg\/|onerror=[^&]*>|<a href="(?!#)/i)
   })
 
   it('has no style of its own in the charts, and no name that counts up', async () => {
-    const markup = renderHtml(await buildReport(incident(poison).record))
+    const markup = renderHtml(await reportOn(incident(poison).record))
     expect(markup.match(/<svg/g)?.length).toBe(4)
     expect(markup.match(/<style/g)?.length).toBe(1)
     expect(markup).not.toMatch(/ style="| class="zr| ecmeta_/)
@@ -125,8 +124,8 @@ describe('a report in which every outside string is hostile', () => {
         const { rest } = alive(line)
         return `${/^(#+|-|\|)?/.exec(rest)?.[0]} ${rest.split('|').length}`
       })
-    const harmless = renderMarkdown(await buildReport(incident().record))
-    const poisoned = renderMarkdown(await buildReport(incident(poison).record))
+    const harmless = renderMarkdown(await reportOn(incident().record))
+    const poisoned = renderMarkdown(await reportOn(incident(poison).record))
     expect(outline(poisoned)).toEqual(outline(harmless))
     const { rest } = alive(poisoned)
     expect(rest).not.toMatch(/[[\]<>!]|:\/\/|www|javascript/)
@@ -134,13 +133,13 @@ describe('a report in which every outside string is hostile', () => {
   })
 
   it('is valid JSON with nothing lost', async () => {
-    const report = await buildReport(incident(poison).record)
+    const report = await reportOn(incident(poison).record)
     expect(JSON.parse(renderJson(report))).toEqual(JSON.parse(JSON.stringify(report)))
     expect(renderJson(report)).not.toMatch(unseen)
   })
 
   it('cuts what is endless and says so', async () => {
-    const report = await buildReport(incident((plain) => `${plain}${hostile[15]}`).record)
+    const report = await reportOn(incident((plain) => `${plain}${hostile[15]}`).record)
     expect(renderHtml(report)).toContain('characters, all of it in report.json')
     expect(renderMarkdown(report)).toContain('characters, all of it in')
   })

@@ -1,7 +1,14 @@
 import type { Events } from '../../src/case/events.ts'
 import type { Change, Observation } from '../../src/change.ts'
 import type { Server } from '../../src/registry/port.ts'
+import { buildReport, type Wanted } from '../../src/report/build.ts'
+import type { CaseRecord } from '../../src/report/facts.ts'
 import { JournalBuilder } from '../testbed/journal-builder.ts'
+
+/** The report of a record, with every clock unless another wish is given. */
+export function reportOn(record: CaseRecord, wanted: Partial<Wanted> = {}) {
+  return buildReport(record, { tlp: 'amber+strict', duties: ['gdpr', 'nis2', 'dora'], ...wanted })
+}
 
 /** A whole incident as a journal: isolated, revoked, rotated, reviewed, rebuilt. `text` may make every outside string hostile. */
 export function incident(text: (plain: string) => string = (plain) => plain): JournalBuilder {

@@ -6,13 +6,12 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { buildReport } from '../../src/report/build.ts'
 import { renderHtml } from '../../src/report/html.ts'
 import { findChromium, withChromium } from '../testbed/chromium.ts'
 import { accessibilityFindings } from './accessible.ts'
 import { poison } from './hostile.ts'
 import { type Inventory, inventory, type Legibility, legibility, paper } from './in-page.ts'
-import { incident } from './incident.ts'
+import { incident, reportOn } from './incident.ts'
 
 const chromium = findChromium()
 if (chromium === undefined && process.env.CI === 'true')
@@ -34,7 +33,7 @@ describe.skipIf(chromium === undefined)('the HTML report in a real browser', () 
     folder = await mkdtemp(join(tmpdir(), 'mcp-ir-report-'))
     file = join(folder, 'report.html')
     const aimed = (text: string) => poison(text).replaceAll('127.0.0.1:9', `127.0.0.1:${port}`)
-    await writeFile(file, renderHtml(await buildReport(incident(aimed).record)))
+    await writeFile(file, renderHtml(await reportOn(incident(aimed).record)))
   })
   afterAll(async () => {
     sink.close()

@@ -1,24 +1,24 @@
 import { describe, expect, it } from 'vitest'
-import { buildReport } from '../../src/report/build.ts'
 import { renderHtml } from '../../src/report/html.ts'
 import { renderJson } from '../../src/report/json.ts'
 import { renderMarkdown } from '../../src/report/markdown.ts'
 import type { Report } from '../../src/report/model.ts'
 import { renderTimesketch } from '../../src/report/timesketch.ts'
 import { JournalBuilder } from '../testbed/journal-builder.ts'
-import { incident, opened, review } from './incident.ts'
+import { incident, opened, reportOn, review } from './incident.ts'
 
 const moment = (report: Report, key: string) => report.times.find((time) => time.key === key)
 const card = (report: Report, topic: string) => report.standing.find((standing) => standing.topic === topic)
 
 describe('a report of a whole incident', () => {
   it('keeps each moment apart and says how it is known', async () => {
-    const report = await buildReport(incident().record)
+    const report = await reportOn(incident().record)
     expect(report.times.map(({ key, at, mark }) => [key, at, mark])).toEqual([
       ['occurred', '2026-11-20T07:02:11.000Z', 'inferred'],
       ['detected', '2026-11-23T01:31:00.000Z', 'told'],
       ['aware', '2026-11-23T01:58:00.000Z', 'told'],
       ['declared', '2026-11-23T02:11:08.114Z', 'done'],
+      ['classified', undefined, undefined],
       ['contained', '2026-11-23T02:11:38.424Z', 'observed'],
       ['revoked', '2026-11-23T02:11:51.034Z', 'observed'],
       ['rotated', '2026-11-23T02:12:02.644Z', 'observed'],
@@ -34,7 +34,7 @@ describe('a report of a whole incident', () => {
   })
 
   it('says no more than was observed', async () => {
-    const report = await buildReport(incident().record)
+    const report = await reportOn(incident().record)
     expect(card(report, 'containment')).toMatchObject({ state: 'partly', value: 'Contained in part' })
     expect(card(report, 'credentials')).toMatchObject({ state: 'bad', value: '1 of 4 dead' })
     expect(card(report, 'recovery')).toMatchObject({ state: 'good', value: 'Recovered' })
@@ -48,7 +48,7 @@ describe('a report of a whole incident', () => {
   })
 
   it('tells old credentials from new ones', async () => {
-    const { credentials } = await buildReport(incident().record)
+    const { credentials } = await reportOn(incident().record)
     expect(credentials.map(({ id, old, delivered }) => [id, old?.state, delivered?.path])).toEqual([
       ['ledger', 'dead', '/srv/mcp/run/next.env'],
       ['legacy-key', 'alive', undefined],
@@ -58,7 +58,7 @@ describe('a report of a whole incident', () => {
   })
 
   it('shows what came of every change, and what can be run by hand', async () => {
-    const { changes } = await buildReport(incident().record)
+    const { changes } = await reportOn(incident().record)
     expect(changes.map(({ id, state, attempts }) => [id, state, attempts])).toEqual([
       ['c-stop', 'applied', 1],
       ['c-sup', 'failed', 1],
@@ -74,7 +74,7 @@ describe('a report of a whole incident', () => {
   })
 
   it('tells who decided what, and what was known then', async () => {
-    const { decisions } = await buildReport(incident().record)
+    const { decisions } = await reportOn(incident().record)
     expect(decisions.find(({ kind, step }) => kind === 'approved' && step === 'isolate')).toMatchObject({
       by: 'alice@laptop',
       approver: 'bob@soc',
@@ -88,7 +88,7 @@ describe('a report of a whole incident', () => {
   })
 
   it('has a timeline in order, with every lane and mark', async () => {
-    const { timeline } = await buildReport(incident().record)
+    const { timeline } = await reportOn(incident().record)
     const times = timeline.map(({ at }) => Date.parse(at))
     expect(times).toEqual([...times].sort((a, b) => a - b))
     expect(new Set(timeline.map(({ lane }) => lane))).toEqual(new Set(['attacker', 'system', 'responder']))
@@ -96,12 +96,12 @@ describe('a report of a whole incident', () => {
   })
 
   it('reports what happened to the case itself', async () => {
-    const { irregularities } = await buildReport(incident().record)
+    const { irregularities } = await reportOn(incident().record)
     expect(irregularities.map(({ kind }) => kind)).toEqual(['interrupted', 'lock', 'journal', 'registry'])
   })
 
   it('shows the same facts in all three formats', async () => {
-    const report = await buildReport(incident().record)
+    const report = await reportOn(incident().record)
     const html = renderHtml(report)
     const markdown = renderMarkdown(report)
     const json = JSON.parse(renderJson(report))
@@ -119,19 +119,19 @@ describe('a report of a whole incident', () => {
 
   it('is the same bytes each time, whatever was drawn between', async () => {
     const all = async () => {
-      const report = await buildReport(incident().record)
+      const report = await reportOn(incident().record)
       return [renderHtml(report), renderMarkdown(report), renderJson(report)]
     }
     const first = await all()
     const other = new JournalBuilder('2026-01-01T00:00:00.000Z').add('case.opened', opened())
-    renderHtml(await buildReport(other.record))
+    renderHtml(await reportOn(other.record))
     expect(await all()).toEqual(first)
   })
 })
 
 describe('a report of a case that has only begun', () => {
   it('says what is not recorded, and how to record it', async () => {
-    const report = await buildReport(new JournalBuilder('2026-11-23T02:11:08.114Z').add('case.opened', opened()).record)
+    const report = await reportOn(new JournalBuilder('2026-11-23T02:11:08.114Z').add('case.opened', opened()).record)
     expect(moment(report, 'aware')).toMatchObject({
       at: undefined,
       record: 'mcp-ir case note TEXT --kind aware --at TIME',
@@ -148,7 +148,7 @@ describe('a report of a case that has only begun', () => {
   it('calls nothing contained that was released again', async () => {
     const journal = incident()
     finish(journal, 'release', 'network.release', 'verified')
-    const report = await buildReport(journal.record)
+    const report = await reportOn(journal.record)
     expect(card(report, 'containment')).toMatchObject({ state: 'bad', value: 'Released again' })
     expect(moment(report, 'contained')?.note).toMatch(/No longer: released at 2026/)
   })
@@ -156,7 +156,7 @@ describe('a report of a case that has only begun', () => {
   it('calls nothing contained that was not observed to be', async () => {
     const journal = new JournalBuilder('2026-11-23T02:11:08.114Z').add('case.opened', opened())
     finish(journal, 'isolate', 'network.isolate', 'failed')
-    const report = await buildReport(journal.record)
+    const report = await reportOn(journal.record)
     expect(moment(report, 'contained')?.at).toBeUndefined()
     expect(card(report, 'containment')).toMatchObject({ state: 'bad', value: 'Not contained' })
   })
@@ -166,7 +166,7 @@ describe('a report of a case that has only begun', () => {
       .add('case.opened', opened())
       .add('note', { kind: 'aware', text: 'wrong day', at: '2026-11-22T01:58:00.000Z' })
       .add('note', { kind: 'aware', text: 'right day', at: '2026-11-23T01:58:00.000Z' })
-    const report = await buildReport(journal.record)
+    const report = await reportOn(journal.record)
     expect(moment(report, 'aware')).toMatchObject({ at: '2026-11-23T01:58:00.000Z' })
     expect(moment(report, 'aware')?.note).toContain('told before: 2026-11-22 01:58:00 UTC')
   })
@@ -186,9 +186,9 @@ describe('outputs that are not as they should be', () => {
   }
 
   it('shows nothing of an output that was changed, and says so', async () => {
-    const good = await buildReport(withOutput(JSON.stringify(review((text) => text))).record)
+    const good = await reportOn(withOutput(JSON.stringify(review((text) => text))).record)
     expect(good.review?.records).toBe(1284)
-    const report = await buildReport(withOutput(JSON.stringify(review((text) => text)), true).record)
+    const report = await reportOn(withOutput(JSON.stringify(review((text) => text)), true).record)
     expect(report.review).toBeUndefined()
     expect(report.unseen.gaps).toEqual([expect.stringContaining('was changed after it was written')])
     expect(report.irregularities).toEqual([expect.objectContaining({ kind: 'evidence' })])
@@ -202,7 +202,7 @@ describe('outputs that are not as they should be', () => {
     '{}',
     '{"tools":[null,1,{"tool":7,"calls":"many"}],"window":[],"findings":{}}',
   ])('still makes a report of %s', async (content) => {
-    const report = await buildReport(withOutput(content).record)
+    const report = await reportOn(withOutput(content).record)
     expect(renderHtml(report)).toContain('</html>')
     expect(renderMarkdown(report)).toContain('# Incident report')
   })
@@ -221,7 +221,7 @@ it.each(['+275760-09-13T00:00:00.000Z', '-271821-04-20T00:00:00.000Z', 'yesterda
       { use: 'invocations.review', state: 'done', output, open: [], residue: [], limits: [], tookMs: 1 },
       'review',
     )
-    const report = await buildReport(journal.record)
+    const report = await reportOn(journal.record)
     expect(renderHtml(report)).toContain('>2026-11-23</text>')
     expect(renderMarkdown(report)).toContain('search\\_customers')
   },
@@ -232,7 +232,7 @@ it('folds what is long and still draws it', async () => {
   for (let i = 0; i < 5000; i += 1) {
     journal.after(977).add('note', { kind: 'note', text: `note ${i}`, at: journal.now })
   }
-  const html = renderHtml(await buildReport(journal.record))
+  const html = renderHtml(await reportOn(journal.record, { duties: [] }))
   expect(html.match(/<details>/g)?.length).toBe(20)
   expect(html).toContain('Rows 4,751 to 5,000 of 5,002')
   expect(html).toContain('note 4999')
@@ -267,7 +267,7 @@ function finish(journal: JournalBuilder, step: string, use: string, state: 'veri
 
 describe('the timeline for Timesketch', () => {
   it('is one JSON object a line, each with the mandatory fields, in the order of time', async () => {
-    const report = await buildReport(incident().record)
+    const report = await reportOn(incident().record)
     const text = renderTimesketch(report)
     const rows = text
       .trimEnd()

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import type { StepInput } from '../../src/playbook/step.ts'
+import type { Wanted } from '../../src/report/build.ts'
 import { report, reportOf } from '../../src/report/step.ts'
 import type { JournalBuilder } from '../testbed/journal-builder.ts'
 import { incident } from './incident.ts'
@@ -24,7 +25,9 @@ async function store(journal: JournalBuilder): Promise<void> {
 }
 
 // What the step uses of its input.
-const input = (dryRun: boolean) => ({ case: { folder }, dryRun, progress: () => {} }) as unknown as StepInput
+const wanted: Wanted = { tlp: 'amber+strict', duties: ['gdpr'] }
+const input = (dryRun: boolean) =>
+  ({ case: { folder }, context: { config: wanted }, dryRun, progress: () => {} }) as unknown as StepInput
 const nothing = { operations: [], open: [] }
 
 it('writes three files that only their owner reads, whole, and the same bytes again', async () => {
@@ -44,7 +47,7 @@ it('writes three files that only their owner reads, whole, and the same bytes ag
   expect((await stat(join(folder, 'report'))).mode & 0o777).toBe(0o700)
 
   const journal = await readFile(join(folder, 'journal.ndjson'))
-  const again = await reportOf({ folder })
+  const again = await reportOf({ folder }, wanted)
   again.write()
   expect(await read()).toEqual(first)
   expect([again.text.html, again.text.md, again.text.json]).toEqual(first)
@@ -63,7 +66,7 @@ it('tells when evidence is missing from the folder, and reports the rest', async
   const review = journal.lines.find((line) => line.kind === 'step.finished' && line.data.use === 'invocations.review')
   const sha256 = review?.kind === 'step.finished' ? (review.data.output ?? '') : ''
   await rm(join(folder, 'evidence', sha256))
-  const { text } = await reportOf({ folder })
+  const { text } = await reportOf({ folder }, wanted)
   expect(text.html).toContain(`cannot be read; what it found is missing from this report. Evidence ${sha256}`)
   expect(text.html).toContain('crm-db')
 })
@@ -71,6 +74,6 @@ it('tells when evidence is missing from the folder, and reports the rest', async
 it('says where it could not write', async () => {
   await store(incident())
   await writeFile(join(folder, 'report'), 'in the way')
-  const { write } = await reportOf({ folder })
+  const { write } = await reportOf({ folder }, wanted)
   expect(write).toThrow(/could not be written to .*report \((EEXIST|ENOTDIR)\)/)
 })

@@ -40,6 +40,7 @@ export function testContext(cases: string, over: Partial<Context> & { config?: C
       aws: {},
       hours: undefined,
       duties: [],
+      tlp: 'amber+strict',
     },
     registry: async () => undefined,
     ui: testUi(),

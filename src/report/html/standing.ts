@@ -1,8 +1,9 @@
 import { type Html, html } from '../escape.ts'
-import type { CaseFacts, Report } from '../model.ts'
+import type { Report, Tlp } from '../model.ts'
+import { tlpLabel } from '../tlp.ts'
 import { type Cell, time } from './parts.ts'
 
-export function banner({ server, ...facts }: CaseFacts): Html {
+export function banner({ tlp, case: { server, ...facts } }: Report): Html {
   const pairs: readonly (readonly [string, Cell])[] = [
     ['Case', html`<span class="mono">${facts.id}</span>`],
     ['Status', facts.status],
@@ -14,7 +15,7 @@ export function banner({ server, ...facts }: CaseFacts): Html {
     ['Playbook', facts.playbooks.length === 0 ? 'none, single commands' : facts.playbooks.join(', ')],
   ]
   return html`<header class="top"><div>
-<p class="kicker">Incident report · compromised MCP server</p>
+${label(tlp)}<p class="kicker">Incident report · compromised MCP server</p>
 <h1>${server.name}</h1>
 <dl class="facts">${pairs.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>\n`)}</dl>
 </div></header>`
@@ -25,4 +26,9 @@ export function standing(report: Report): Html {
     ({ label, state, value, detail }) => html`<li class="card ${state}"><div class="label">${label}</div>
 <div class="value">${value}</div><div class="detail">${detail}</div></li>\n`,
   )}</ul>`
+}
+
+/** At the head and the foot of the page; on paper on every sheet. */
+export function label(tlp: Tlp): Html {
+  return html`<p class="tlp">${tlpLabel(tlp)}</p>`
 }
