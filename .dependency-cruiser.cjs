@@ -30,7 +30,7 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/', pathNot: ['^src/(containment|credentials|deployment|invocations|anchor)/index\\.ts$'] },
       to: {
-        path: '^src/(containment|deployment)/(local-process|aws-ec2|mcp-client-config)\\.ts$|^src/credentials/(oauth|exec|postgres|aws-[a-z-]+|vault-[a-z]+|azure-key-vault)\\.ts$|^src/invocations/files\\.ts$|^src/anchor/(file|exec|rfc3161|elasticsearch)\\.ts$',
+        path: '^src/(containment|deployment)/(local-process|aws-ec2|mcp-client-config)\\.ts$|^src/credentials/(oauth|exec|postgres|aws-[a-z-]+|vault-[a-z]+|azure-key-vault)\\.ts$|^src/invocations/(files|elasticsearch)\\.ts$|^src/anchor/(file|exec|rfc3161|elasticsearch)\\.ts$',
       },
     },
     {

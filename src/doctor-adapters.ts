@@ -12,7 +12,7 @@ import type { DoctorAdapters } from './doctor.ts'
 import type { AwsNeed } from './doctor-aws.ts'
 import { type Declared, type IamPolicy, iamPolicy, isIamAction, madeByUs } from './doctor-policy.ts'
 import { systemCode } from './errors.ts'
-import { openInvocations } from './invocations/index.ts'
+import { invocationKinds, openInvocations } from './invocations/index.ts'
 import type { Credential, Deployment, Server } from './registry/port.ts'
 import { findServer } from './registry/query.ts'
 
@@ -24,7 +24,7 @@ export function adaptersFor(context: Context): DoctorAdapters {
       containment: Object.keys(containment),
       credentials: [...Object.keys(credentials), ...Object.keys(storedValues)],
       deployment: Object.keys(deployments),
-      invocations: ['files'],
+      invocations: invocationKinds,
     },
     ...(invocations === undefined
       ? {}

@@ -1,4 +1,4 @@
-import type { TrailRecord } from '../invocations/port.ts'
+import type { Account, TrailRecord } from '../invocations/port.ts'
 
 /** A user with one client that was silent for this long (microseconds) is taken for a new context. */
 export const idleGap = 30 * 60 * 1_000_000
@@ -7,6 +7,8 @@ export const idleGap = 30 * 60 * 1_000_000
 export interface Stretch<T> {
   /** Unique among all stretches. */
   readonly id: string
+  /** Whose it is. */
+  readonly account: Account
   /** Until when it was seen to be active, microseconds. */
   until: number
   known: T | undefined
@@ -35,7 +37,9 @@ export class Stretches<T> {
       return current
     }
     this.#count += 1
-    const begun: Stretch<T> = { id: `${key} ${this.#count}`, until: record.ends, known: undefined }
+    const { user, agent, address } = record
+    const account = { user, agent, address }
+    const begun: Stretch<T> = { id: `${key} ${this.#count}`, account, until: record.ends, known: undefined }
     this.#current.set(key, begun)
     return begun
   }

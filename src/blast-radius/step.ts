@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { namesOf, openInvocations, windowOf } from '../invocations/index.ts'
+import { invocationsOf, namesOf, windowOf } from '../invocations/index.ts'
 import type { Reviewed } from '../invocations/port.ts'
 import type { StepInput, StepKind, StepResult } from '../playbook/step.ts'
 import { type Exposure, exposedBy } from './exposed.ts'
@@ -7,7 +7,7 @@ import { observedIn } from './observed.ts'
 import type { BlastRadius } from './port.ts'
 import { rankingOf } from './rank.ts'
 import { reachOf } from './reach.ts'
-import { type Followed, follow } from './suspect.ts'
+import { type Followed, type Following, follow } from './suspect.ts'
 import { type Touches, touchesOf } from './touches.ts'
 
 /** The worst suspect calls that are named as such. */
@@ -32,6 +32,7 @@ async function compute(input: StepInput): Promise<StepResult> {
   const { window, sinceFrom } = windowOf(input)
   const { server, servers } = input.case
   const { invocations } = input.context.config
+  const log = await invocationsOf(input.context)
   const reach = reachOf(server, servers)
   const touches = touchesOf(servers)
   const gaps = [...reach.gaps]
@@ -40,18 +41,11 @@ async function compute(input: StepInput): Promise<StepResult> {
 
   input.progress('reading the invocation log')
   const names = namesOf(input.case)
-  const reviewed =
-    invocations === undefined
-      ? undefined
-      : await (await openInvocations(invocations, input.context.now)).review(
-          names,
-          window,
-          input.signal,
-          touches.wanted,
-        )
+  const reviewed = await log?.review(names, window, input.signal, touches.wanted)
   try {
-    const observed = observedIn(server, reach.couldReach, reviewed, invocations?.writer === 'server')
     const carried = reviewed === undefined ? nothing : await carriedOn(input, reviewed, touches)
+    // After the trail, which may have shown that not everything can be read.
+    const observed = observedIn(server, reach.couldReach, reviewed, invocations?.writer === 'server')
     const unread =
       reviewed === undefined
         ? ['No invocation log is configured (invocations in mcp-ir.yaml): what the server did reach was not looked at.']
@@ -67,7 +61,7 @@ async function compute(input: StepInput): Promise<StepResult> {
       worst,
       dataClasses: [...new Set([...reach.couldReach.flatMap((entry) => entry.data), ...carried.data])].sort(),
       owners: [...new Set([...reach.owners, ...carried.owners])],
-      gaps: [...new Set([...gaps, ...observed.gaps, ...carried.gaps, ...(reviewed?.review.gaps ?? unread)])],
+      gaps: [...new Set([...gaps, ...observed.gaps, ...carried.gaps, ...unread, ...(reviewed?.review.gaps ?? [])])],
     }
     return { output, state: unread.length > 0 ? 'partial' : 'done', open: unread }
   } finally {
@@ -88,7 +82,7 @@ async function carriedOn(input: StepInput, reviewed: Reviewed, touches: Touches)
   const configured = new Set(lists ? [] : server.consumers)
   const ranking = rankingOf(servers)
   input.progress('following what came from the server from context to context')
-  const followed = await follow(() => reviewed.trail('all'), {
+  const followed = await followToTheEnd(reviewed, {
     touches: touches.of,
     rank: ranking.rank,
     configured,
@@ -106,8 +100,17 @@ async function carriedOn(input: StepInput, reviewed: Reviewed, touches: Touches)
     owners: servers
       .filter(({ name, aliases }) => [name, ...aliases].some((one) => affected.has(one)))
       .map(({ owner }) => owner),
-    gaps: gapsOf(followed, exposure, touches.untold(), configured),
+    gaps: gapsOf(followed, exposure, configured),
     data: exposure.data,
+  }
+}
+
+/** Again for as long as there is more to see: a source may give only the records of the contexts that it was asked for. */
+async function followToTheEnd(reviewed: Reviewed, following: Following): Promise<Followed> {
+  await reviewed.widen?.({ agents: following.configured })
+  for (;;) {
+    const followed = await follow(() => reviewed.trail('all'), following)
+    if (reviewed.widen === undefined || !(await reviewed.widen(followed.tainted))) return followed
   }
 }
 
@@ -118,9 +121,8 @@ async function showsLists(reviewed: Reviewed): Promise<boolean> {
 }
 
 function gapsOf(
-  { suspect, hubs, total }: Followed,
+  { suspect, hubs, total, untold }: Followed,
   { more }: Exposure,
-  untold: number,
   configured: ReadonlySet<string>,
 ): string[] {
   const gaps: string[] = []

@@ -1,4 +1,4 @@
-import type { TrailRecord } from '../invocations/port.ts'
+import type { Account, Contexts, TrailRecord } from '../invocations/port.ts'
 import { contextName, type Stretch, Stretches } from './contexts.ts'
 import type { Hub, Suspect } from './port.ts'
 import type { Touch } from './touches.ts'
@@ -33,6 +33,10 @@ export interface Followed {
   readonly hubs: readonly Hub[]
   /** All suspect calls outside hubs, whether listed or not. */
   readonly total: number
+  /** Calls of which the log does not tell which resource they touched. */
+  readonly untold: number
+  /** Every context that is tainted, hubs or not: a log that does not hold all records of one is to be asked for them. */
+  readonly tainted: Contexts
 }
 
 /** The records that led to something, last one first. */
@@ -71,10 +75,10 @@ export async function follow(
   const first = new Spread(following, noHubs)
   for await (const piece of records()) for (const record of piece) first.see(record)
   const hubs = first.hubs()
-  if (hubs.size === 0 || following.throughHubs) return first.result(hubs)
+  if (hubs.size === 0 || following.throughHubs) return { ...first.result(hubs), tainted: first.tainted() }
   const second = new Spread(following, hubs)
   for await (const piece of records()) for (const record of piece) second.see(record)
-  return second.result(hubs)
+  return { ...second.result(hubs), tainted: first.tainted() }
 }
 
 interface FoundHub {
@@ -93,11 +97,14 @@ class Spread {
   readonly #sessions = new Map<string, Taint>()
   readonly #traces = new Map<string, Taint>()
   readonly #stretches: Stretches<Taint>
+  /** Whose stretches are tainted. */
+  readonly #accounts = new Set<Account>()
   readonly #resources = new Map<string, Taint>()
   /** Contexts that each account or resource joins. */
   readonly #joined = new Map<string, { kind: Hub['kind']; name: string; contexts: Set<string>; calls: number }>()
   readonly #listed: Suspect[][] = Array.from({ length: ranks }, () => [])
   #total = 0
+  #untold = 0
   #order = 0
 
   constructor(following: Following, cut: ReadonlyMap<string, FoundHub>) {
@@ -110,6 +117,7 @@ class Spread {
     this.#order += 1
     const stretch = this.#stretches.of(record)
     const touches = record.call ? this.#following.touches(record) : []
+    if (touches.some(({ access }) => access === 'untold')) this.#untold += 1
     if (record.own) {
       const chain = { record: record.id, before: undefined }
       this.#taintContext(record, stretch, this.#taint(record.ends, 1, chain))
@@ -177,7 +185,9 @@ class Spread {
     const { session, trace } = record
     if (session !== undefined) keepEarlier(this.#sessions, session, taint)
     if (trace !== undefined) keepEarlier(this.#traces, trace, taint)
-    if (stretch !== undefined && (stretch.known === undefined || taint.at < stretch.known.at)) stretch.known = taint
+    if (stretch === undefined) return
+    if (stretch.known === undefined) this.#accounts.add(stretch.account)
+    if (stretch.known === undefined || taint.at < stretch.known.at) stretch.known = taint
   }
 
   #taintWritten(touches: readonly Touch[], taint: Taint): void {
@@ -225,6 +235,10 @@ class Spread {
     if (joined !== undefined) joined.calls += 1
   }
 
+  tainted(): Contexts {
+    return { sessions: this.#sessions.keys(), traces: this.#traces.keys(), accounts: this.#accounts }
+  }
+
   hubs(): ReadonlyMap<string, FoundHub> {
     const above = this.#following.hubAbove ?? hubAbove
     return new Map(
@@ -234,7 +248,7 @@ class Spread {
     )
   }
 
-  result(hubs: ReadonlyMap<string, FoundHub>): Followed {
+  result(hubs: ReadonlyMap<string, FoundHub>): Omit<Followed, 'tainted'> {
     const worst: { suspect: Suspect; rank: number }[] = []
     for (let rank = ranks - 1; rank >= 0; rank -= 1) {
       for (const suspect of this.#listed[rank] ?? []) if (worst.length < longestList) worst.push({ suspect, rank })
@@ -251,6 +265,7 @@ class Spread {
         }))
         .sort((a, b) => b.contexts - a.contexts || compare(a.context, b.context)),
       total: this.#total,
+      untold: this.#untold,
     }
   }
 }

@@ -3,7 +3,8 @@ import type { Server } from '../registry/port.ts'
 
 /** Something shared that a call read or changed. */
 export interface Touch {
-  readonly access: 'read' | 'write'
+  /** `untold`: the log lacks the value that names it. */
+  readonly access: 'read' | 'write' | 'untold'
   /** The same for every server that reaches the downstream system which it lies in. */
   readonly key: string
   /** For people. */
@@ -13,10 +14,8 @@ export interface Touch {
 export interface Touches {
   /** What the log has to say of each record, so that this can be told. */
   readonly wanted: Touched
-  /** What a call read and changed. What names a value that the record does not have cannot be told, and is counted. */
+  /** What a call read and changed. */
   readonly of: (record: TrailRecord) => readonly Touch[]
-  /** Calls of which it could not be told. */
-  readonly untold: () => number
 }
 
 interface Template {
@@ -40,16 +39,12 @@ export function touchesOf(servers: readonly Server[]): Touches {
     }
     for (const name of [server.name, ...server.aliases]) if (byTool.size > 0) byServer.set(name, byTool)
   }
-  let untold = 0
   return {
     wanted: { tools: [...tools], paths: [...paths.keys()] },
-    untold: () => untold,
     of: ({ server, tool, values }) => {
       const templates = server === undefined ? undefined : byServer.get(server)?.get(tool)
       if (templates === undefined) return []
-      const touches = templates.flatMap((template) => fill(template, values ?? []) ?? [])
-      if (touches.length < templates.length) untold += 1
-      return touches
+      return templates.map((template) => fill(template, values ?? []))
     },
   }
 }
@@ -70,11 +65,13 @@ function partsOf(resource: string, paths: Map<string, number>): (string | number
   })
 }
 
-function fill({ access, system, parts }: Template, values: readonly (string | null)[]): Touch | undefined {
+const untold: Touch = { access: 'untold', key: '', name: '' }
+
+function fill({ access, system, parts }: Template, values: readonly (string | null)[]): Touch {
   let name = ''
   for (const part of parts) {
     const text = typeof part === 'string' ? part : values[part]
-    if (text === undefined || text === null) return undefined
+    if (text === undefined || text === null) return untold
     name += text
   }
   return { access, key: JSON.stringify([system, name]), name: `${name} in ${system}` }

@@ -81,7 +81,10 @@ export interface Reviewed {
   readonly review: Omit<Review, 'sinceFrom' | 'evidence'>
   /** The window's raw lines of this server, as NDJSON, in time order. For the evidence store; never printed. */
   readonly raw: AsyncIterable<string | Uint8Array>
-  /** What of the source could not be read at all, in plain words; it is among the gaps as well. Not empty: read in part. */
+  /**
+   * What of the source could not be read at all, in plain words; it is among the gaps as well. Not empty: read in part. May grow
+   * while the trail is read.
+   */
   readonly unread: readonly string[]
   /** Whether the source holds any line of the window, whichever server it is about: without one it shows nothing. */
   readonly covered: boolean
@@ -90,8 +93,30 @@ export interface Reviewed {
    * its end. Deduplicated, in pieces, in constant memory; may be asked for more than once.
    */
   trail(which: 'own' | 'all'): AsyncIterable<readonly TrailRecord[]>
+  /**
+   * Given by a source that holds too much to be gone through whole: its trail of `all` has only the records of contexts that called
+   * the own server, those of the wanted tools, and those of contexts that are named here. Names some that were not named before:
+   * @returns whether the trail has got longer, so that it is to be followed again
+   */
+  readonly widen?: (contexts: Contexts) => Promise<boolean>
   /** Gives back what was needed for reading (temporary files). Nothing above can be read after it. */
   close(): Promise<void>
+}
+
+/** Contexts of agents, as a log can be asked for them. */
+export interface Contexts {
+  readonly sessions?: Iterable<string>
+  readonly traces?: Iterable<string>
+  /** Who called with what: all that is known of a context without the others. */
+  readonly accounts?: Iterable<Account>
+  /** Everything that an agent of this name did, whoever used it. */
+  readonly agents?: Iterable<string>
+}
+
+export interface Account {
+  readonly user: string | undefined
+  readonly agent: string | undefined
+  readonly address: string | undefined
 }
 
 /** What a trail is to say of the things that calls touch. */

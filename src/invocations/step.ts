@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { StepInput, StepKind, StepResult } from '../playbook/step.ts'
-import { openInvocations } from './index.ts'
+import { invocationsOf } from './index.ts'
 import type { Review } from './port.ts'
 import { namesOf, windowOf } from './window.ts'
 
@@ -19,14 +19,14 @@ export const review: StepKind = {
 
 async function run(input: StepInput): Promise<StepResult> {
   const { window, sinceFrom } = windowOf(input)
-  const { invocations } = input.context.config
+  const log = await invocationsOf(input.context)
   const guessed =
     sinceFrom === 'default'
       ? [
           `Nothing says since when the server was bad: the window begins at ${window.since}, which is a guess. Give --since, or knownGood in the registry.`,
         ]
       : []
-  if (invocations === undefined) {
+  if (log === undefined) {
     const gap = 'No invocation log is configured (invocations in mcp-ir.yaml): what the server did was not looked at.'
     const output: Review = {
       window,
@@ -43,7 +43,6 @@ async function run(input: StepInput): Promise<StepResult> {
   }
 
   input.progress(`reading the invocation log from ${window.since} to ${window.until}`)
-  const log = await openInvocations(invocations, input.context.now)
   const reviewed = await log.review(namesOf(input.case), window, input.signal)
   try {
     const { unread } = reviewed

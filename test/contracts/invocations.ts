@@ -333,6 +333,9 @@ export function invocationsContract(factory: LogFactory): void {
         const touched = { tools: ['get_note'], paths: ['params.id', 'response.id', 'params.deep.er', 'params.not'] }
         const reviewed = await source.log.review(names, window, signal, touched)
         const us = (minute: number) => Date.parse(at(minute)) * 1000
+        // What is of no context of the own server may have to be asked for.
+        await reviewed.widen?.({ sessions: ['s2'] })
+        expect(await reviewed.widen?.({ sessions: ['s1', 's2'] })).not.toBe(true)
         const all = await allOf(reviewed.trail('all'))
         expect(all.map((record) => [record.id, record.server, record.own, record.call])).toEqual([
           ['list', 'crm-mcp', true, false],

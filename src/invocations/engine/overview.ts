@@ -10,6 +10,8 @@ export interface Overview {
   readonly first: number | undefined
   /** Lines of any server in the window. */
   readonly linesInWindow: number
+  /** Calls of the window that do not say which server they went to. */
+  readonly nameless: number
   /** Spans of the window, between its first line and its end, in which nothing of any server was logged; the five longest. */
   readonly silences: readonly string[]
 }
@@ -17,17 +19,23 @@ export interface Overview {
 /** How many lines of any server there are in each minute of the window that has some. `t` in microseconds. */
 export const minutesTable = 'CREATE TABLE minutes (t BIGINT, n BIGINT)'
 
+/** What a source counts by itself, beside the table `minutes`, when it puts only some of its lines into the table `lines`. */
+export type Counted = Pick<Overview, 'first' | 'nameless'>
+
 /** For a source whose lines are all in the table `lines`. */
-export async function countMinutes(database: Database, limits: Limits): Promise<{ first: number | undefined }> {
+export async function countLines(database: Database, limits: Limits): Promise<Counted> {
   await database.run(
     `INSERT INTO minutes SELECT t // 60000000 * 60000000 AS minute, count(*) FROM lines WHERE ${inWindow} GROUP BY minute`,
     parameters(limits),
   )
-  const [all] = await database.rows('SELECT min(t) AS first FROM lines')
-  return { first: typeof all?.first === 'number' ? all.first : undefined }
+  const [all] = await database.rows(
+    `SELECT min(t) AS first, count_if(is_call AND NOT mine AND server IS NULL AND ${inWindow}) AS nameless FROM lines`,
+    parameters(limits),
+  )
+  return { first: typeof all?.first === 'number' ? all.first : undefined, nameless: whole(all?.nameless) }
 }
 
-export async function overviewOf(database: Database, limits: Limits, first: number | undefined): Promise<Overview> {
+export async function overviewOf(database: Database, limits: Limits, counted: Counted): Promise<Overview> {
   const [all] = await database.rows('SELECT CAST(sum(n) AS BIGINT) AS lines FROM minutes')
   const rows = await database.rows(
     `SELECT quiet_from, quiet_to FROM (
@@ -36,7 +44,7 @@ export async function overviewOf(database: Database, limits: Limits, first: numb
     parameters(limits),
   )
   return {
-    first,
+    ...counted,
     linesInWindow: whole(all?.lines),
     silences: rows.map(
       (row) => `Nothing of any server was logged between ${minute(row.quiet_from)} and ${minute(row.quiet_to)}.`,

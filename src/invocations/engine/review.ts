@@ -1,13 +1,13 @@
 import type { InvocationsConfig } from '../../config.ts'
 import { IrError, systemCode } from '../../errors.ts'
 import type { LogFormat } from '../formats/format.ts'
-import type { CallerUse, Reviewed, ToolUse, Touched, Window } from '../port.ts'
+import type { CallerUse, Contexts, Reviewed, ToolUse, Touched, Window } from '../port.ts'
 import { cut, type Limits, summarise, uses } from './counts.ts'
 import { Database, kindOfFailure } from './database.ts'
 import { linesTable, touchingTable } from './extract.ts'
 import { gapsOf } from './gaps.ts'
 import { type Job, longestLine } from './ingest.ts'
-import { countMinutes, minutesTable, overviewOf } from './overview.ts'
+import { type Counted, countLines, minutesTable, overviewOf } from './overview.ts'
 import type { Source } from './sources.ts'
 import { rawLines } from './spool.ts'
 import { trailOf } from './trail.ts'
@@ -40,11 +40,12 @@ export interface Filled {
   readonly problems: readonly string[]
   /** What was read, with a note. */
   readonly gaps: readonly string[]
-  /**
-   * Given by a source that puts only some of its lines into the table: it has filled the table `minutes` itself, and knows when
-   * the first line of all is from, in microseconds.
-   */
-  readonly whole?: { readonly first: number | undefined }
+  /** Given by a source that puts only some of its lines into the table: it has filled the table `minutes` itself. */
+  readonly counted?: Counted
+  /** The same: puts the lines of more contexts into the table; see the port. What cannot be read is added to `problems`. */
+  readonly widen?: (contexts: Contexts) => Promise<boolean>
+  /** Gives back what was needed for that. */
+  readonly close?: () => Promise<void>
 }
 
 /**
@@ -70,10 +71,13 @@ export async function reviewOf(
         ahead: BigInt(now().getTime() + skew) * 1000n,
       }
       const job = await prepared(database, log, question, signal)
-      const { sources, problems, gaps, whole } = await fill(job, limits)
-      const { first } = whole ?? (await countMinutes(database, limits))
-      const overview = await overviewOf(database, limits, first)
+      const { sources, problems, gaps, counted, widen, close } = await fill(job, limits)
+      const overview = await overviewOf(database, limits, counted ?? (await countLines(database, limits)))
       const facts = await summarise(database, limits)
+      const trail = async function* (which: 'own' | 'all') {
+        if (which === 'all') await widen?.({})
+        yield* trailOf(database, limits, which, signal)
+      }
       const tools = await uses(database, 'tool')
       const callers = await uses(database, 'caller')
       return {
@@ -97,8 +101,20 @@ export async function reviewOf(
         unread: problems,
         covered: overview.linesInWindow > 0,
         raw: { [Symbol.asyncIterator]: () => told(signal, rawLines(database, sources, longestLine, signal)) },
-        trail: (which) => told(signal, trailOf(database, limits, which, signal)),
-        close: () => database.close(),
+        trail: (which) => told(signal, trail(which)),
+        ...(widen === undefined
+          ? {}
+          : {
+              widen: async (contexts: Contexts) => {
+                const longer = await widen(contexts)
+                if (longer) await database.run('DROP TABLE IF EXISTS trail')
+                return longer
+              },
+            }),
+        close: async () => {
+          await close?.()
+          await database.close()
+        },
       }
     })
   } catch (error) {
