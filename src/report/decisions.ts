@@ -33,6 +33,7 @@ export function buildDecisions(lines: readonly Line[], runs: readonly Run[]): De
             approver: approved ? line.data.approvedBy : undefined,
             planHash: line.data.hash,
             known: unique([
+              ...doneBefore(runs, line.at),
               ...(planned?.warnings ?? []),
               ...changes.flatMap(({ breaks }) => breaks.map((who) => `hurts ${who}`)),
             ]),
@@ -70,4 +71,11 @@ export function buildDecisions(lines: readonly Line[], runs: readonly Run[]): De
         return []
     }
   })
+}
+
+/** Which steps had ended by then, and how: what whoever decided could know. */
+function doneBefore(runs: readonly Run[], at: string): string[] {
+  const ended = runs.filter(({ finished, use }) => finished !== undefined && finished.at < at && use !== 'manual')
+  if (ended.length === 0) return []
+  return [`by then: ${ended.map(({ step, finished }) => `${step} ${finished?.data.state}`).join(', ')}`]
 }

@@ -87,8 +87,8 @@ function sectionsOf(report: Report): Section[] {
     },
     {
       id: 'open',
-      title: 'What remains, and what to do next',
-      lead: 'The residual risk, the worst first. What was seen to be done is not listed.',
+      title: 'What remains',
+      lead: 'The residual risk, the worst first, and what to do next. What was seen to be done is not listed.',
       body: risks(report),
     },
     { id: 'cause', title: 'Root cause', body: rootCause(report) },

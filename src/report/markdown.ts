@@ -4,7 +4,7 @@ import { concerned, duties, mappings, risks, rootCause } from './markdown/judged
 import { items, table, time } from './markdown/parts.ts'
 import type { Mark, Report } from './model.ts'
 import { tlpLabel } from './tlp.ts'
-import { bytes, capital, duration, plural } from './words.ts'
+import { bytes, capital, duration, plural, proven } from './words.ts'
 
 /**
  * The report as Markdown for tickets and mail. Literal text here is ours; every value goes through `md` or `code`, so
@@ -69,10 +69,10 @@ export function renderMarkdown(report: Report): string {
         md(kind),
         old === undefined
           ? 'not proven: no step looked at it'
-          : `**${old.state}**${old.until === undefined ? '' : ` until ${time(old.until)}`}: ${md(old.proof)}${reinstated ? ' (reinstated since)' : ''}`,
+          : `**${old.state}**${old.until === undefined ? '' : ` until ${time(old.until)}`}: ${md(proven(old.proof))}${reinstated ? ' (reinstated since)' : ''}`,
         delivered === undefined
           ? `none was ${rotated === undefined ? 'issued' : `delivered: ${md(rotated)}`}`
-          : `delivered to ${md(delivered.kind)} ${code(delivered.path)}${delivered.version === undefined ? '' : `, version ${md(`${delivered.version}`)}`}${rotated === undefined ? '' : `: ${md(rotated)}`}`,
+          : `delivered to ${md(delivered.kind)} ${code(delivered.path)}${delivered.version === undefined ? '' : `, version ${md(`${delivered.version}`)}`}${rotated === undefined ? '' : `: ${md(proven(rotated))}`}`,
         sharedWith.length === 0 ? '–' : sharedWith.map(md).join(', '),
       ]),
       'None is known.',

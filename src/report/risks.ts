@@ -99,7 +99,7 @@ function credentials({ credentials: rows }: Known): Risk[] {
 function openPoints({ open }: Known): Risk[] {
   return open.map((point) => ({
     state: 'partly' as const,
-    what: capital(point),
+    what: `Step ${point}`,
     next: point.includes(': not answered: ')
       ? 'Answer it, or say why it is skipped.'
       : 'Go on with the playbook; it takes up what is open.',
@@ -189,16 +189,20 @@ function spread({ blastRadius }: Known): Risk[] {
 }
 
 function notices({ duties }: Known): Risk[] {
-  return duties.flatMap(({ label, notices: list }) =>
-    list
-      .filter(({ state }) => state === 'not sent')
-      .map((notice) => ({
-        state: 'partly' as const,
-        what: `${label}: ${notice.label.toLowerCase()} is not recorded as sent${notice.due === undefined ? '' : `; due ${utc(notice.due)}`}.`,
+  return duties.flatMap(({ label, notices: list }): Risk[] => {
+    const [next, ...later] = list.filter(({ state }) => state === 'not sent')
+    if (next === undefined) return []
+    const others =
+      later.length === 0 ? '' : ` After it: ${later.map((notice) => notice.label.toLowerCase()).join(', ')}.`
+    return [
+      {
+        state: 'partly',
+        what: `${label}: ${next.label.toLowerCase()} is not recorded as sent${next.due === undefined ? '' : `; due ${utc(next.due)}`}.${others}`,
         next: 'Decide whether it applies; send it, and write it down.',
-        command: `mcp-ir case note TEXT --kind notified --about ${notice.name}`,
-      })),
-  )
+        command: `mcp-ir case note TEXT --kind notified --about ${next.name}`,
+      },
+    ]
+  })
 }
 
 function cause({ rootCause }: Known): Risk[] {

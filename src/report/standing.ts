@@ -19,9 +19,7 @@ export function buildStanding(input: {
       state: input.open.length === 0 ? 'good' : 'partly',
       value: input.open.length === 0 ? 'Nothing' : plural(input.open.length, 'point'),
       detail:
-        input.open.length === 0
-          ? 'No step left anything behind that it knows of.'
-          : 'Listed under “What is left open”.',
+        input.open.length === 0 ? 'No step left anything behind that it knows of.' : 'Listed under “What remains”.',
     },
   ]
 }

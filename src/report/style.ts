@@ -90,7 +90,7 @@ table.thirds{table-layout:fixed}table.thirds th:nth-child(1){width:44%}table.thi
 .hash{word-break:break-all;min-width:12rem}
 .small{font-size:.93em;color:var(--muted)}
 .pre{white-space:pre-line}
-.cell>*+*{display:block;margin-top:.15rem;font-weight:400}
+.cell>*+*{display:block;margin-top:.15rem;font-weight:400}.cell>code{width:fit-content}td>ul.plain:first-child{margin-top:0}
 .no{display:inline-flex;align-items:center;justify-content:center;width:1.45em;height:1.45em;border-radius:50%;background:var(--ink);color:var(--paper);font-size:.78rem;font-weight:700;margin-right:.5rem}
 .no.none{background:transparent;color:var(--muted);box-shadow:inset 0 0 0 1.5px var(--muted)}
 code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.9em;background:var(--band);border-radius:3px;padding:.06em .3em;-webkit-box-decoration-break:clone;box-decoration-break:clone}
@@ -107,7 +107,7 @@ footer{max-width:82rem;margin:0 auto;padding:0 1.5rem 2.5rem;color:var(--muted);
 ${chartColours}
 @media (max-width:66rem){.page{display:block}nav{position:static;margin-bottom:1rem}nav ol{display:flex;flex-wrap:wrap;gap:.1rem 1rem;border:0}nav a{padding:.1rem 0;text-decoration:underline}.two{display:block}}
 @media print{
-@page{size:A4;margin:17mm 13mm 17mm}
+@page{size:A4;margin:19mm 13mm 18mm}
 html{font-size:9.6pt}body{background:none;font-size:9.6pt;line-height:1.38}
 nav,.skip{display:none}
 .page{display:block;max-width:none;padding:0}.top{border:0}.top>div,footer{max-width:none;padding:0 0 6pt}
@@ -118,7 +118,7 @@ thead{display:table-header-group}
 table{font-size:8.5pt}th,td{padding:2.5pt 5pt;min-width:4rem}
 .text{min-width:0}.hash{min-width:0}.scroll{overflow:visible}
 .cards{grid-template-columns:repeat(4,1fr);gap:6pt}.card{padding:5pt 7pt}
-details::details-content{content-visibility:visible;display:block}
+details::details-content{content-visibility:visible;display:block}summary{list-style:none;color:inherit;font-weight:600;margin-top:6pt;break-after:avoid}summary::-webkit-details-marker{display:none}
 a{color:inherit;text-decoration:none}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 `

@@ -29,6 +29,6 @@ export function tlpStyle(tlp: Tlp, caseId: string): string {
   const footer = `content:"Case ${caseId.replace(/[^A-Za-z0-9-]/g, '')}, page " counter(page) " of " counter(pages)`
   return `
 .tlp{display:inline-block;margin:0;background:#000;color:${colours[tlp]};font:bold 1rem/1.5 Arial,Helvetica,sans-serif;padding:.15rem .6rem;border-radius:3px}
-@media print{.tlp{display:none}@page{@top-right{${text};${box};margin-top:5mm}@bottom-right{${text};${box};margin-bottom:4mm}@bottom-left{${footer};color:#586574;font:8pt Arial,Helvetica,sans-serif}}}
+@media print{.tlp{display:none}@page{@top-right{${text};${box};margin-top:6mm;vertical-align:top}@bottom-right{${text};${box};margin-bottom:4mm}@bottom-left{${footer};color:#586574;font:8pt Arial,Helvetica,sans-serif}}}
 `
 }

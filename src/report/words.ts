@@ -58,6 +58,15 @@ export function holds(holding: number, all: number): string {
   return `${holding === 0 ? 'None' : count(holding)} of ${count(all)} observations ${holding === 1 ? 'holds' : 'hold'}`
 }
 
+/** How the state of a credential is known, in the words of a reader; what the adapters say in their own words stays. */
+export function proven(proof: string): string {
+  const words = new Map([
+    ['probed', 'seen by trying it on the real system'],
+    ['issuer says so', 'by the word of its issuer'],
+  ])
+  return words.get(proof) ?? proof
+}
+
 /** First letter up. */
 export function capital(text: string): string {
   return text.slice(0, 1).toUpperCase() + text.slice(1)

@@ -10,6 +10,9 @@ const coverageWords = {
   'no-visibility': ['partly', 'no visibility'],
 } as const
 
+/** Contexts that are shown openly: those to which most was told. */
+const openContexts = 12
+
 /** Rows of the suspect list that are shown; the others are in report.json. */
 const shownSuspects = 200
 
@@ -96,6 +99,8 @@ ${
             size === undefined ? 'not logged' : bytes(size),
             [...new Set(before.map(({ server }) => server))].join(', ') || '–',
           ]),
+        '',
+        openContexts,
       )}${radius.exposed.length > shownSuspects && html`<p>${count(radius.exposed.length - shownSuspects)} more are in report.json.</p>`}`
 }
 <h3>Suspect calls on other servers</h3>

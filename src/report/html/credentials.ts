@@ -1,5 +1,6 @@
 import { type Html, html } from '../escape.ts'
 import type { Report } from '../model.ts'
+import { proven } from '../words.ts'
 import { table, tag, time } from './parts.ts'
 
 const credentialStates = {
@@ -28,12 +29,12 @@ export function credentials(report: Report): Html {
         ? html`${tag(['unknown', 'not proven'])} <span class="small">No step looked at it.</span>`
         : html`<div class="cell"><span>${tag(credentialStates[row.old.state])}${
             row.old.until === undefined ? undefined : html` at ${time(row.old.until)} UTC`
-          }${row.reinstated && html` ${tag(['bad', 'reinstated since'])}`}</span><span>${row.old.proof}</span></div>`,
+          }${row.reinstated && html` ${tag(['bad', 'reinstated since'])}`}</span><span>${proven(row.old.proof)}</span></div>`,
       row.delivered === undefined
         ? html`<span class="small">${row.rotated === undefined ? 'None was issued.' : `None was delivered. ${row.rotated}`}</span>`
         : html`<div class="cell"><span>delivered to ${row.delivered.kind} <code>${row.delivered.path}</code>${
             row.delivered.version === undefined ? undefined : `, version ${row.delivered.version}`
-          }</span>${row.rotated === undefined ? undefined : html`<span>${row.rotated}</span>`}</div>`,
+          }</span>${row.rotated === undefined ? undefined : html`<span>${proven(row.rotated)}</span>`}</div>`,
       row.sharedWith.length === 0 ? '–' : row.sharedWith.join(', '),
     ]),
   )

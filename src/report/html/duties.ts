@@ -1,6 +1,6 @@
 import { type Html, html } from '../escape.ts'
 import type { Duty, Notice, Report } from '../model.ts'
-import { plural } from '../words.ts'
+import { capital, plural } from '../words.ts'
 import { bullets, table, tag, time } from './parts.ts'
 
 const noticeStates = {
@@ -29,11 +29,11 @@ ${table(
     { label: 'State', kind: 'text' },
   ],
   notices.map((notice) => [
-    html`<div class="cell"><span>${notice.label}</span><span class="small">${notice.rule}</span></div>`,
+    html`<div class="cell"><span>${notice.label}</span><span class="small">${capital(notice.rule)}</span></div>`,
     notice.due === undefined
       ? html`<span class="small">no moment to count from</span>`
       : html`<div class="cell">${time(notice.due)}${notice.assumed && html`<span>${tag(['partly', 'assumed'])}</span>`}</div>`,
-    notice.counted,
+    capital(notice.counted),
     html`<div class="cell"><span>${tag(noticeStates[notice.state])}</span>${
       notice.sent === undefined
         ? html`<span class="small">To record it: <code>mcp-ir case note TEXT --kind notified --about ${notice.name}</code></span>`
@@ -57,11 +57,15 @@ function content({ label, content: parts }: Notice): Html {
       html`${part}${ifAny && html` <span class="small">(if any)</span>`}`,
       article,
       known.length > 0
-        ? bullets(known, '')
+        ? facts(known)
         : html`<div class="cell"><span>${tag(ifAny ? ['unknown', 'nothing known'] : ['partly', 'missing'])}</span>${
             record !== undefined && html`<span class="small">To say it: <code>${record}</code></span>`
           }</div>`,
     ]),
     'parts',
   )}</details>\n`
+}
+
+function facts(known: readonly string[]): Html {
+  return known.length === 1 ? html`<span class="pre">${known[0]}</span>` : bullets(known, '')
 }

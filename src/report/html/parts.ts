@@ -1,7 +1,7 @@
 import type { Observation } from '../../change.ts'
 import { type Html, html } from '../escape.ts'
 import type { Mark } from '../model.ts'
-import { count } from '../words.ts'
+import { capital, count } from '../words.ts'
 
 export type Cell = Html | string | number | undefined
 
@@ -19,10 +19,11 @@ export function table(
   columns: readonly Column[],
   rows: readonly (readonly Cell[])[],
   look = '',
+  open = openRows,
 ): Html {
   const part = (
     some: readonly (readonly Cell[])[],
-  ) => html`<div class="scroll" tabindex="0" role="group" aria-label="${caption === '' ? 'Table' : caption}"><table class="${look}">${caption !== '' && html`<caption>${caption}</caption>`}
+  ) => html`<div class="scroll" tabindex="0" role="group" aria-label="${caption === '' ? columns.map(({ label }) => label).join(', ') : caption}"><table class="${look}">${caption !== '' && html`<caption>${caption}</caption>`}
 <thead><tr>${columns.map(({ label, kind }) => html`<th scope="col" class="${kind ?? ''}">${label}</th>`)}</tr></thead>
 <tbody>${some.map(
     (row) =>
@@ -33,13 +34,13 @@ export function table(
       )}</tr>\n`,
   )}</tbody></table></div>`
   const folded: Html[] = []
-  for (let from = openRows; from < rows.length; from += openRows) {
+  for (let from = open; from < rows.length; from += openRows) {
     const some = rows.slice(from, from + openRows)
     folded.push(
       html`<details><summary>Rows ${count(from + 1)} to ${count(from + some.length)} of ${count(rows.length)}</summary>${part(some)}</details>\n`,
     )
   }
-  return html`${part(rows.slice(0, openRows))}${folded}`
+  return html`${part(rows.slice(0, open))}${folded}`
 }
 
 export function bullets(items: readonly string[], none: string): Html {
@@ -89,7 +90,7 @@ export function observations(caption: string, observed: readonly Observation[]):
       { label: 'Holds', kind: 'word' },
     ],
     observed.map(({ claim, seen, holds }) => [
-      claim,
+      capital(claim),
       seen,
       tag(holds ? ['good', '✓ holds'] : ['bad', '✗ does not hold']),
     ]),

@@ -34,7 +34,7 @@ export function review(report: Report): Html {
   return html`<p>${plural(found.records, 'call')} between ${time(found.window.since)} (${since}) and ${time(found.window.until)} UTC${
     found.duplicates > 0 && html`; ${plural(found.duplicates, 'duplicate')} counted once`
   }. Source: ${found.source.kind} <code>${found.source.name}</code>, format ${found.source.format}.</p>
-${found.gaps.length > 0 && html`<p class="notice">${plural(found.gaps.length, 'gap')} in what could be read: ${found.gaps.join('; ')}.</p>`}
+${found.gaps.length > 0 && html`<p class="notice">${plural(found.gaps.length, 'gap')} in what could be read: ${found.gaps.map((gap) => gap.replace(/\.$/, '')).join('; ')}.</p>`}
 ${
   chart === undefined
     ? undefined

@@ -2,7 +2,7 @@ import { type Html, html } from '../escape.ts'
 import type { Report } from '../model.ts'
 import { table, tag } from './parts.ts'
 
-const states = { bad: 'open', partly: 'in part', unknown: 'to settle' } as const
+const states = { bad: 'stands open', partly: 'to finish', unknown: 'to settle' } as const
 
 export function risks({ risks: rows }: Report): Html {
   if (rows.length === 0) return html`<p>Nothing is known to remain.</p>`

@@ -41,11 +41,11 @@ export function duties({ duties: laws }: Report): string[] {
   ]
 }
 
-const states = { bad: '**open**', partly: 'in part', unknown: 'to settle' } as const
+const states = { bad: '**stands open**', partly: 'to finish', unknown: 'to settle' } as const
 
 export function risks({ risks: rows }: Report): string[] {
   return [
-    '## What remains, and what to do next',
+    '## What remains',
     table(
       ['What remains', 'State', 'Next step'],
       rows.map(({ state, what, next, command }) => [
