@@ -139,6 +139,7 @@ function handle(folder: string, journal: FileJournal, lock: Lock): Case {
     kept: true,
     state: () => fold(journal.lines),
     close: () => {
+      evidence.writeManifest()
       journal.close()
       lock.release()
     },

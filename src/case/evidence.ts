@@ -13,6 +13,12 @@ type Content = string | Uint8Array | AsyncIterable<string | Uint8Array>
 export class EvidenceStore implements Evidence {
   readonly #folder: string
   readonly #journal: Journal
+  /** How many entries the manifest had when it was last written. */
+  #listed = 0
+  /** By hash and name. */
+  readonly #known = new Set<string>()
+  #read = 0
+  #syncing: Promise<void> | undefined
 
   constructor(caseFolder: string, journal: Journal) {
     this.#folder = join(caseFolder, 'evidence')
@@ -32,16 +38,35 @@ export class EvidenceStore implements Evidence {
         await file.close()
       }
       await rename(temporary, this.path(ref.sha256))
-      syncFolder(this.#folder)
+      await this.#syncFolder()
     } catch (error) {
       await rm(temporary, { force: true })
       if (systemCode(error) === undefined || error instanceof IrError) throw error
       throw new StorageError(`Evidence ${name} could not be written (${systemCode(error)}).`, { cause: error })
     }
-    const known = evidenceOf(this.#journal.lines).some((other) => other.sha256 === ref.sha256 && other.name === name)
-    if (!known) this.#journal.append('evidence.stored', { ...ref, path: `evidence/${ref.sha256}` })
-    this.writeManifest()
+    if (!this.#stored().has(keyOf(ref)))
+      this.#journal.append('evidence.stored', { ...ref, path: `evidence/${ref.sha256}` })
+    // Written once more for each put, it would be a square of them.
+    if (this.#stored().size > this.#listed * 1.25) this.writeManifest()
     return ref
+  }
+
+  #stored(): ReadonlySet<string> {
+    const { lines } = this.#journal
+    for (; this.#read < lines.length; this.#read++) {
+      const line = lines[this.#read]
+      if (line?.kind === 'evidence.stored') this.#known.add(keyOf(line.data))
+    }
+    return this.#known
+  }
+
+  /** One sync serves all files that were renamed before it began. */
+  async #syncFolder(): Promise<void> {
+    await this.#syncing?.catch(() => undefined)
+    this.#syncing ??= syncFolder(this.#folder).finally(() => {
+      this.#syncing = undefined
+    })
+    await this.#syncing
   }
 
   get(sha256: string): Promise<Buffer> {
@@ -53,10 +78,14 @@ export class EvidenceStore implements Evidence {
     return join(this.#folder, sha256)
   }
 
-  /** `manifest.json` repeats what the journal says of the evidence, for whoever has only this folder. */
+  /**
+   * `manifest.json` repeats what the journal says of the evidence, for whoever has only this folder. While more is stored it lags
+   * behind by a quarter at most; it is whole once the case is closed.
+   */
   writeManifest(): void {
     const entries = evidenceOf(this.#journal.lines)
-    if (entries.length === 0) return
+    if (entries.length === this.#listed) return
+    this.#listed = entries.length
     try {
       writeAtomically(join(this.#folder, 'manifest.json'), manifest(entries))
     } catch (error) {
@@ -162,11 +191,15 @@ async function digest(
   return { sha256: hash.digest('hex'), bytes }
 }
 
-function syncFolder(folder: string): void {
-  const handle = openSync(folder, 'r')
+function keyOf({ sha256, name }: Pick<EvidenceRef, 'sha256' | 'name'>): string {
+  return `${sha256} ${name}`
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r')
   try {
-    fsyncSync(handle)
+    await handle.sync()
   } finally {
-    closeSync(handle)
+    await handle.close()
   }
 }
