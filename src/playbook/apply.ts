@@ -35,7 +35,7 @@ export interface ApplyContext {
   readonly on: (change: Change, event: 'started' | 'applied' | 'settled' | 'failed', error?: string) => void
 }
 
-const tries = 3
+const tries = 5
 
 /**
  * Makes every change that is not made yet: stage by stage, in the order of `after`, else in parallel, what is essential first.
@@ -225,7 +225,7 @@ async function perform(task: Task, context: ApplyContext): Promise<Omit<Open, 'c
         tried = tries - 1
         continue
       }
-      await sleep(250 * 2 ** tried, undefined, { signal }).catch(orInterrupted)
+      await sleep(50 * 2 ** tried, undefined, { signal }).catch(orInterrupted)
     }
   }
 }
@@ -257,7 +257,7 @@ async function settle(act: Act, call: ActionCall<unknown>, signal: AbortSignal):
       return await act.settle(call)
     } catch (error) {
       if (error instanceof StorageError || signal.aborted || asked === tries) throw error
-      await sleep(250 * 2 ** asked, undefined, { signal })
+      await sleep(50 * 2 ** asked, undefined, { signal })
     }
   }
 }

@@ -314,7 +314,7 @@ describe('a step', () => {
     })
     const incident = newCase()
     expect(await run(incident, kindOf(adapterOf(world, { cut: {} })))).toMatchObject({ state: 'failed' })
-    expect(incident.journal.lines.filter((line) => line.kind === 'change.started')).toHaveLength(3)
+    expect(incident.journal.lines.filter((line) => line.kind === 'change.started')).toHaveLength(5)
     incident.close()
   })
 

@@ -21,9 +21,11 @@ export interface VaultClient {
   read(path: string): Promise<Answer | undefined>
   /** LIST: the keys, empty when there are none. */
   list(path: string): Promise<readonly string[]>
+  /** `read` and `list`, once for all who ask in the same moment: see shared.ts. For looks, never right before a change. */
+  readonly once: Pick<VaultClient, 'read' | 'list'>
   /** A POST that changes nothing, such as a look-up by accessor: repeated like a read. @returns undefined when there is nothing */
   ask(path: string, body: object): Promise<Answer | undefined>
-  /** POST that may be made twice: repeated when the server says that it did not make it. */
+  /** POST that may be made twice: repeated when the server says that it did not make it, and when its answer is lost. */
   write(path: string, body: object): Promise<Answer>
   /** POST that makes something new each time: never repeated, never cut off by Ctrl-C, as its answer would be lost. */
   create(path: string, body: object): Promise<Answer>
@@ -75,14 +77,15 @@ export interface VaultCall {
 
 export interface VaultSettings {
   readonly timeoutMs: number
-  /** Exchanges in all for a read and for a change, the first one included. */
+  /** Exchanges in all for a read, for a change, and for a change while it is throttled, the first one included. */
   readonly reads: number
   readonly changes: number
+  readonly throttled: number
   /** Before the second exchange; doubled for each further one. */
   readonly pauseMs: number
 }
 
-const defaults: VaultSettings = { timeoutMs: 30_000, reads: 16, changes: 6, pauseMs: 50 }
+const defaults: VaultSettings = { timeoutMs: 30_000, reads: 16, changes: 6, throttled: 7, pauseMs: 50 }
 const maxPauseMs = 2000
 /** The server was never asked, so that a change cannot have happened. */
 const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'ENETUNREACH', 'EHOSTUNREACH'])
@@ -135,7 +138,6 @@ function clientWith(call: VaultCall, token: () => Promise<string | undefined>, s
   }
 
   async function asked(what: VaultRequest): Promise<Answer> {
-    const attempts = what.nature === 'read' ? settings.reads : settings.changes
     const vault = await open()
     for (let attempt = 1; ; attempt++) {
       stopIfAborted(signal)
@@ -151,6 +153,8 @@ function clientWith(call: VaultCall, token: () => Promise<string | undefined>, s
         failure = error
       }
       const { status } = exchange.seen ?? {}
+      const { nature } = what
+      const attempts = settings[nature === 'read' ? 'reads' : status === 429 ? 'throttled' : 'changes']
       if (status === 429) gate.throttled()
       if (status !== undefined && what.expected?.includes(status) === true) return answerOf(status, bodyOf(failure))
       if (signal.aborted && what.nature !== 'create')
@@ -163,15 +167,23 @@ function clientWith(call: VaultCall, token: () => Promise<string | undefined>, s
     }
   }
 
+  const read: VaultClient['read'] = (path) =>
+    orAbsent(request({ method: 'GET', path, nature: 'read', expected: [404] }))
+  const list: VaultClient['list'] = async (path) => {
+    const found = await orAbsent(request({ method: 'LIST', path, nature: 'read', expected: [404] }))
+    const keys = found?.data.keys
+    return Array.isArray(keys) ? keys.filter((key): key is string => typeof key === 'string') : []
+  }
+
   return {
     address,
     namespace,
     request,
-    read: (path) => orAbsent(request({ method: 'GET', path, nature: 'read', expected: [404] })),
-    async list(path) {
-      const found = await orAbsent(request({ method: 'LIST', path, nature: 'read', expected: [404] }))
-      const keys = found?.data.keys
-      return Array.isArray(keys) ? keys.filter((key): key is string => typeof key === 'string') : []
+    read,
+    list,
+    once: {
+      read: (path) => answers.ask(`GET ${path}`, () => read(path)),
+      list: (path) => answers.ask(`LIST ${path}`, () => list(path)),
     },
     ask: (path, body) => orAbsent(request({ method: 'POST', path, body, nature: 'read', expected: [404] })),
     write: (path, body) => request({ method: 'POST', path, body, nature: 'repeat' }),
@@ -263,8 +275,7 @@ function mayRepeat(nature: Nature, status: number | undefined, failure: unknown,
   if (status === 429) return true
   if (isSealed(status, failure)) return false
   if (nature === 'create') return false
-  if (nature === 'repeat') return status === 503
-  if (status !== undefined) return status >= 500
+  if (status !== undefined) return nature === 'repeat' ? status === 503 : status >= 500
   const code = networkCode(failure)
   if (code === 'time-out') return attempt < 2
   return neverSent.has(code) ? attempt < 3 : true
@@ -296,7 +307,8 @@ function asIrError(
     })
   if (status === 429)
     return new IrError('unreachable', `Vault at ${host} stays throttled (429): ${doing}`, {
-      ambiguous: nature === 'repeat',
+      // It was not done, and may be tried again later.
+      ambiguous: changes,
     })
   if (status >= 500)
     return new IrError('unreachable', `Vault at ${host} answers with ${status}: ${doing}`, { ambiguous: changes })

@@ -63,7 +63,9 @@ export async function transport({ method, uri, headers, json, exchange }: Option
   const https = url.protocol === 'https:'
   if (https) secure ??= new HttpsAgent({ keepAlive: true, ...tls() })
   const payload = json === undefined ? undefined : Buffer.from(JSON.stringify(json))
-  const limits = [AbortSignal.timeout(timeoutMs), ...(signal === undefined ? [] : [signal])]
+  // Signals made for each exchange (AbortSignal.any, .timeout) would live on until the next great collection of garbage.
+  let stop: (() => void) | undefined
+  let timer: NodeJS.Timeout | undefined
   const { status, received, body } = await new Promise<{ status: number; received: IncomingHttpHeaders; body: Buffer }>(
     (resolve, reject) => {
       const sent = (https ? httpsRequest : httpRequest)(
@@ -71,7 +73,6 @@ export async function transport({ method, uri, headers, json, exchange }: Option
         {
           method,
           agent: https ? secure : plain,
-          signal: AbortSignal.any(limits),
           headers: {
             accept: 'application/json',
             'X-Vault-Request': 'true',
@@ -94,9 +95,16 @@ export async function transport({ method, uri, headers, json, exchange }: Option
         },
       )
       sent.on('error', reject)
+      stop = () => void sent.destroy(new DOMException('Interrupted.', 'AbortError'))
+      timer = setTimeout(() => sent.destroy(new DOMException('No answer in time.', 'TimeoutError')), timeoutMs)
+      if (signal?.aborted === true) stop()
+      signal?.addEventListener('abort', stop, { once: true })
       sent.end(payload)
     },
-  )
+  ).finally(() => {
+    clearTimeout(timer)
+    if (stop !== undefined) signal?.removeEventListener('abort', stop)
+  })
   const wait = Number(received['retry-after'])
   exchange.seen = { status, retryAfterMs: Number.isFinite(wait) && wait > 0 ? wait * 1000 : undefined }
   return { statusCode: status, body: parsed(body), request: { path: url.pathname } }
