@@ -16,6 +16,7 @@ import {
 } from './case/case.ts'
 import type { Events } from './case/events.ts'
 import { acquireLock } from './case/lock.ts'
+import { pastOf } from './case/past.ts'
 import { decisionsSince, isDone, isWhole, standing } from './case/state.ts'
 import { discover } from './containment/index.ts'
 import type { Context } from './context.ts'
@@ -382,6 +383,7 @@ class Session {
       sinceFrom: since === undefined ? state.sinceFrom : 'flag',
       until: until === undefined ? (state.isolatedAt ?? now.toISOString()) : parseInstant(until, '--until', now),
       isolatedAt: state.isolatedAt,
+      past: pastOf(this.#case.journal.lines),
       output: (use) => this.#output(use),
       standing: (use) =>
         standing(this.#case.journal.lines, use).map(({ operation, change }) => ({ key: operation.key, change })),

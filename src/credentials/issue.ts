@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto'
+import type { Past } from '../case/past.ts'
 import type { Action, ActionCall, Change, Json, JsonObject, Receipt } from '../change.ts'
 import { IrError } from '../errors.ts'
-import type { CredentialTarget } from './port.ts'
+import type { CredentialTarget, IssuedSoFar } from './port.ts'
 import { fingerprint } from './secret-source.ts'
 import type { Kept, Store } from './store.ts'
 
@@ -8,17 +10,27 @@ import type { Kept, Store } from './store.ts'
 export interface Issuing<T extends CredentialTarget> {
   /**
    * Makes one new secret; the client must not try it again by itself.
+   * @param nonce new for each try, and on disk: to be kept with the secret where its issuer can
    * @returns the secret, and what names it to its issuer without telling it (an accessor, a key id, a version)
    * @throws IrError `ambiguous` when it may have been made
    */
-  issue(change: Change, call: ActionCall<T>): Promise<{ readonly secret: string; readonly ref: JsonObject }>
+  issue(
+    change: Change,
+    call: ActionCall<T>,
+    nonce: string,
+  ): Promise<{ readonly secret: string; readonly ref: JsonObject }>
   /** Takes back one that was issued and not delivered. Doing it again does no harm. @throws IrError */
   discard(ref: JsonObject, change: Change, call: ActionCall<T>): Promise<void>
   /**
-   * What this change may have issued although the answer never came: by metadata, tag or time. Reads only. Those in `known` were
-   * answered. Not needed where a new secret replaces the one before.
+   * What this change may have issued although the answer never came: by the nonces of its tries, by tag or time. Reads only. Those in
+   * `known` were answered. Not needed where a new secret replaces the one before.
    */
-  lost?(known: readonly JsonObject[], change: Change, call: ActionCall<T>): Promise<readonly JsonObject[]>
+  lost?(
+    known: readonly JsonObject[],
+    change: Change,
+    call: ActionCall<T>,
+    nonces: ReadonlySet<string>,
+  ): Promise<readonly JsonObject[]>
 }
 
 /** Where one credential's new secret goes. */
@@ -50,9 +62,16 @@ export function issueAndDeliver<T extends CredentialTarget>(
       const { store, key } = await destinationOf(call)
       await store.prepare?.(call)
       await takeBack(change, call)
-      await call.record({ asking: true })
-      const { secret, ref } = await issuing.issue(change, call)
+      const former = (await call.target.former?.(call.signal)) ?? []
+      const nonce = randomBytes(16).toString('hex')
+      await call.record({ asking: true, nonce })
+      const { secret, ref } = await issuing.issue(change, call, nonce)
       const print = fingerprint(call.caseId, secret)
+      if (isFormer(former, print, call))
+        throw new IrError(
+          'partial',
+          `the issuer of ${call.target.credential.id} handed out the old value again: it is not rotated`,
+        )
       await call.record({ issued: ref, fingerprint: print })
       try {
         const kept = await store.put(key, secret, call)
@@ -78,7 +97,7 @@ export function issueAndDeliver<T extends CredentialTarget>(
   async function takeBack(change: Change, call: ActionCall<T>): Promise<void> {
     const known = call.recorded.flatMap(({ issued }) => (issued === undefined ? [] : [issued as JsonObject]))
     const asked = call.recorded.some(({ asking }) => asking === true)
-    const lost = asked ? ((await issuing.lost?.(known, change, call)) ?? []) : []
+    const lost = asked ? ((await issuing.lost?.(known, change, call, noncesOf(call.recorded))) ?? []) : []
     for (const ref of [...undelivered(call).map(({ ref }) => ref), ...lost]) {
       await issuing.discard(ref, change, call)
       await call.record({ discarded: ref })
@@ -86,10 +105,38 @@ export function issueAndDeliver<T extends CredentialTarget>(
   }
 }
 
+/** A try before this one may have put its own there. */
+function isFormer(
+  former: readonly { readonly secret: string }[],
+  print: string,
+  { caseId, recorded }: ActionCall<CredentialTarget>,
+): boolean {
+  return (
+    former.some(({ secret }) => fingerprint(caseId, secret) === print) &&
+    !recorded.some((one) => one.fingerprint === print)
+  )
+}
+
+/** What was issued in a case, by what its changes recorded. */
+export function issuedIn(past: Iterable<Past>): IssuedSoFar {
+  const all = [...past].map(({ recorded }) => recorded).filter((recorded) => recorded.length > 0)
+  return {
+    refs: all.flatMap((recorded) => undelivered({ recorded }).map(({ ref }) => ref)),
+    nonces: new Set(all.flatMap((recorded) => [...noncesOf(recorded)])),
+  }
+}
+
+function noncesOf(recorded: readonly JsonObject[]): ReadonlySet<string> {
+  return new Set(recorded.flatMap(({ nonce }) => (typeof nonce === 'string' ? [nonce] : [])))
+}
+
 /** Issued by earlier tries, and not taken back. */
-function undelivered(call: ActionCall<CredentialTarget>): { readonly ref: JsonObject; readonly fingerprint: string }[] {
-  const discarded = new Set(call.recorded.flatMap((one) => (one.discarded === undefined ? [] : [text(one.discarded)])))
-  return call.recorded.flatMap(({ issued, fingerprint: print }) =>
+function undelivered({ recorded }: Pick<ActionCall<CredentialTarget>, 'recorded'>): {
+  readonly ref: JsonObject
+  readonly fingerprint: string
+}[] {
+  const discarded = new Set(recorded.flatMap((one) => (one.discarded === undefined ? [] : [text(one.discarded)])))
+  return recorded.flatMap(({ issued, fingerprint: print }) =>
     issued === undefined || discarded.has(text(issued))
       ? []
       : [{ ref: issued as JsonObject, fingerprint: String(print) }],

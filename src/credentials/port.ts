@@ -1,4 +1,5 @@
-import type { Adapter } from '../change.ts'
+import type { Past } from '../case/past.ts'
+import type { Adapter, JsonObject } from '../change.ts'
 import type { Config } from '../config.ts'
 import type { Credential, DeliverTo, Deployment } from '../registry/port.ts'
 
@@ -42,8 +43,21 @@ export interface CredentialTarget<C extends Credential = Credential> {
    * written. Empty when none is to be had. Whoever calls it bears in mind that the suspect may have planted them.
    */
   readonly held?: (signal: AbortSignal) => Promise<readonly { readonly secret: string; readonly where: string }[]>
+  /** Of a rotation: the values from before, in memory only. What is handed out anew must be none of them. */
+  readonly former?: CredentialTarget['held']
+  /** What this case planned for this credential so far, over all its steps; the newest last. */
+  readonly past?: () => readonly Past[]
+  /** What this case issued so far, for whichever credential: told by the journal, as whatever the suspect may write proves nothing. */
+  readonly issued?: () => IssuedSoFar
   /** Other credentials of the server that were not seen dead: with them it may still read what is delivered. */
   readonly undead?: readonly Credential[]
+}
+
+export interface IssuedSoFar {
+  /** What names each to its issuer; without those that were taken back. */
+  readonly refs: readonly JsonObject[]
+  /** Words that nobody could guess beforehand, one for each try: where the issuer keeps one with what it makes, it is ours. */
+  readonly nonces: ReadonlySet<string>
 }
 
 export type CredentialIntent = 'revoke' | 'rotate' | 'reinstate'

@@ -8,6 +8,7 @@ import { serverSchema } from '../registry/schema.ts'
 import { assertTrusted } from '../trust.ts'
 import { clientSecrets } from './client-secrets.ts'
 import { keyOf } from './deliver.ts'
+import { issuedIn } from './issue.ts'
 import { loaderOf } from './load.ts'
 import type { CredentialIntent, CredentialState, CredentialTarget } from './port.ts'
 import { heldSecrets } from './secret-source.ts'
@@ -53,7 +54,7 @@ async function operations(input: StepInput, intent: CredentialIntent): Promise<r
     const target = { ...shared, ...about(input, credential) }
     return {
       key: credential.id,
-      adapter: `credentials/${credential.kind}`,
+      adapter: `${capability}${credential.kind}`,
       intent,
       target,
       load: loaderOf(target),
@@ -63,11 +64,18 @@ async function operations(input: StepInput, intent: CredentialIntent): Promise<r
   })
 }
 
+const capability = 'credentials/'
+
+/** As the case keeps it. */
+function operationName({ kind, id }: Credential): string {
+  return `${capability}${kind} ${id}`
+}
+
 /** What is the same for every credential of the server. */
 async function common(
   input: StepInput,
   intent: CredentialIntent,
-): Promise<Omit<CredentialTarget, 'credential' | 'sharedWith' | 'held'>> {
+): Promise<Omit<CredentialTarget, 'credential' | 'sharedWith' | 'held' | 'past' | 'issued'>> {
   const { server, since } = input.case
   const { vault, aws, hours } = input.context.config
   return {
@@ -85,14 +93,17 @@ async function common(
 function about(
   input: StepInput,
   credential: Credential,
-): Pick<CredentialTarget, 'credential' | 'sharedWith'> & Required<Pick<CredentialTarget, 'held'>> {
+): Pick<CredentialTarget, 'credential' | 'sharedWith'> & Required<Pick<CredentialTarget, 'held' | 'past' | 'issued'>> {
   const { server, servers } = input.case
   const { deployments, deliverTo } = server
   const key = keyOf(credential.id)
+  const { past } = input.case
   const delivered = deliverTo?.kind === 'file' ? [{ path: deliverTo.path, key }] : []
   return {
     credential,
     sharedWith: sharedCredential(servers, server, credential),
+    past: () => past().get(operationName(credential)) ?? [],
+    issued: () => issuedIn([...past()].flatMap(([name, changes]) => (name.startsWith(capability) ? changes : []))),
     held: async () => (await heldSecrets({ file: undefined, key, delivered, deployments })).found,
   }
 }

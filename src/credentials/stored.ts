@@ -1,3 +1,4 @@
+import type { Past } from '../case/past.ts'
 import type { Action, Call, Change, Json, JsonObject, Observation, Problem, Receipt } from '../change.ts'
 import { IrError } from '../errors.ts'
 import type { CredentialOf } from '../registry/port.ts'
@@ -60,8 +61,12 @@ function withIssuer<C extends Stored>(store: StoredValue<C>, { adapter, target }
   /** About the same credential where it is accepted, and about the issuer's own changes only. */
   const forIssuer = <T extends Call<CredentialTarget<C>>>(call: T) => ({
     ...call,
-    // After a rotation the new one may lie there, which has to live.
-    target: call.intent === 'revoke' ? { ...target, held: heldBy(call) } : target,
+    target: {
+      ...target,
+      past: () => issuersPast(call),
+      // After a rotation the new one may lie there, which has to live.
+      ...(call.intent === 'revoke' ? { held: heldBy(call) } : { former: heldBy(call) }),
+    },
     changes: call.changes.filter(isIssuers).map(unmarked),
   })
   return {
@@ -76,7 +81,8 @@ function withIssuer<C extends Stored>(store: StoredValue<C>, { adapter, target }
 
     async plan(call) {
       const changes = (await adapter.plan(forIssuer(call))).map(marked)
-      if (call.intent !== 'rotate' || changes.length === 0) return changes
+      if (call.intent !== 'rotate') return changes
+      if (changes.length === 0) return leftToRetire(call)
       const ids = changes.map(({ id }) => id)
       const retire = await store.planRetire(call, ids)
       return [...changes, ...retire.map((change) => ({ ...change, stage: stage.tidy }))]
@@ -135,6 +141,16 @@ function withIssuer<C extends Stored>(store: StoredValue<C>, { adapter, target }
   }
 }
 
+/**
+ * Old versions that an earlier run of this case was to put out of the way, and did not. Only those: what lies there by now may be the
+ * new value.
+ */
+function leftToRetire({ target, changeId }: Call<CredentialTarget>): readonly Change[] {
+  return (target.past?.() ?? [])
+    .filter(({ change, receipt }) => change.stage === stage.tidy && receipt === undefined && !isIssuers(change))
+    .map(({ change }) => ({ ...change, id: changeId(change.action, change.target), after: [] }))
+}
+
 function withoutIssuer<C extends Stored>(store: StoredValue<C>): Credentials<C> {
   const byHand = (credential: C): string => `change ${store.name(credential)} where it is accepted, by hand`
   return {
@@ -178,6 +194,11 @@ function withoutIssuer<C extends Stored>(store: StoredValue<C>): Credentials<C> 
 function unreadable(error: unknown): [] {
   if (error instanceof IrError && error.code !== 'interrupted') return []
   throw error
+}
+
+function issuersPast({ target }: Call<CredentialTarget>): readonly Past[] {
+  const its = (target.past?.() ?? []).filter(({ change }) => isIssuers(change))
+  return its.map((one) => ({ ...one, change: unmarked(one.change) }))
 }
 
 function isIssuers({ action }: Change): boolean {

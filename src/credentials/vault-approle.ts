@@ -9,6 +9,7 @@ import {
   type AppRoleCall,
   type AppRoleTarget,
   type Found,
+  isIssued,
   isIssuedTo,
   lookAt,
   mountOf,
@@ -18,13 +19,21 @@ import { unusualUse } from './vault/audit.ts'
 import { type VaultClient, vaultClient } from './vault/client.ts'
 import { disableChange, disableEntity, entityById } from './vault/entity.ts'
 import { checkOwn, irrevocable } from './vault/own.ts'
-import { denyChange, denyPolicy, readDeny, readPolicy, restoreChange, restorePolicy } from './vault/policy.ts'
+import {
+  type Denied,
+  denyChange,
+  denyPolicy,
+  readDeny,
+  readPolicy,
+  restoreChange,
+  restorePolicy,
+} from './vault/policy.ts'
 import {
   caseKey,
-  changeKey,
   destroy,
   destroyChange,
   destroySecretId,
+  nonceKey,
   type SecretId,
   secretIdsOf,
 } from './vault/secret-ids.ts'
@@ -199,14 +208,14 @@ async function planRevoke(call: AppRoleCall): Promise<readonly Change[]> {
     role: call.target.credential.role,
     tokens: found.tokens,
   })
-  if (reach === undefined) return noting(changes, [], use)
+  if (reach === undefined) return noting(changes, { use })
   const kept = [...reach.policies].filter(([, others]) => others.length > 0 || reach.unread.length > 0)
   const left = leftBehind(
     reach,
     `the tokens of ${whose}`,
     kept.map(([name]) => name),
   )
-  return noting(changes, left, use)
+  return noting(changes, { left, use, can: reach.can })
 }
 
 /** Who else has all the policies of a token that may be somebody else's. */
@@ -224,15 +233,15 @@ async function madeElsewhere(
   call: AppRoleCall,
   { vault, reach, path }: Found,
 ): Promise<readonly { readonly role: string; readonly secretId: SecretId }[]> {
-  const { since } = call.target
+  const { since, issued } = call.target
   if (since === undefined || reach === undefined) return []
+  // What rotation issued for another role of the server is none of them.
+  const ours = issued === undefined ? () => false : isIssued(issued())
   const roles = reach.can.secretIds.filter((role) => role !== path)
   const found = await Promise.all(
     roles.map(async (role) =>
       (await secretIdsOf(vault, role))
-        .filter(
-          ({ created, metadata }) => Date.parse(created) >= Date.parse(since) && metadata[caseKey] !== call.caseId,
-        )
+        .filter((one) => Date.parse(one.created) >= Date.parse(since) && !ours(one))
         .map((secretId) => ({ role, secretId })),
     ),
   )
@@ -256,8 +265,14 @@ async function seeOld(call: AppRoleCall): Promise<Seen> {
   const residue: string[] = []
   const see = (claim: string, seen: string, holds: boolean): void => void observed.push({ claim, seen, holds })
 
-  const others = await Promise.all(call.changes.map((change) => leftElsewhere(call, change, found)))
-  const elsewhere = others.filter((one) => one !== undefined)
+  const [others, since] = await Promise.all([
+    Promise.all(call.changes.map((change) => leftElsewhere(call, change, found))),
+    madeElsewhere(call, found),
+  ])
+  const elsewhere = new Set([
+    ...others.filter((one) => one !== undefined),
+    ...since.map((one) => `secret id ${one.secretId.accessor} of ${one.role}`),
+  ])
   const planned = found.reach?.left ?? (await stillThere(vault, call.changes))
   const tokens = new Set([...found.tokens, ...planned].map(({ accessor }) => accessor))
   for (const { what, command } of blind) see(`${what} can be looked at`, `not permitted: ${command}`, false)
@@ -274,7 +289,7 @@ async function seeOld(call: AppRoleCall): Promise<Seen> {
       tokens.size === 0 ? 'none' : `${tokens.size} left: ${[...tokens].slice(0, 5).join(', ')}`,
       tokens.size === 0,
     )
-  const alive = (secretIds?.length ?? 0) > 0 || tokens.size > 0 || elsewhere.length > 0
+  const alive = (secretIds?.length ?? 0) > 0 || tokens.size > 0 || elsewhere.size > 0
   const tried = alive ? { refused: 0, accepted: [] } : await tryHeld(call, found)
   observed.push(...tellTried(tried))
 
@@ -336,10 +351,13 @@ async function leftElsewhere(call: AppRoleCall, change: Change, { path }: Found)
  */
 async function tryHeld(call: AppRoleCall, { vault, path, renewed }: Found): Promise<Tried> {
   const held = (await call.target.held?.(call.signal)) ?? []
+  if (held.length === 0) return { refused: 0, accepted: [] }
   const tokens = await tryHeldTokens(
     held,
     vault,
-    (token) => isIssuedTo(token, call.target.credential) && token.meta[caseKey] !== call.caseId,
+    (token) =>
+      isIssuedTo(token, call.target.credential) &&
+      call.target.issued?.().nonces.has(String(token.meta[nonceKey])) !== true,
   )
   let { refused } = tokens
   const accepted = [...tokens.accepted]
@@ -431,14 +449,9 @@ async function planRotate(call: AppRoleCall): Promise<readonly Change[]> {
   const { credential, server } = call.target
   const changes: Change[] = []
   const { store, key } = await destinationOf(call)
-  for (const name of role.policies) {
-    const denied = readDeny((await readPolicy(vault, name)) ?? '')
-    if (denied === undefined) continue
-    changes.push(
-      denied.batch
-        ? moveChange(call, found, name, denied.former)
-        : restoreChange(call, name, denied, { whose, after: [] }),
-    )
+  for (const { name, denied, own } of await deniedPolicies(call, found)) {
+    if (!denied.batch) changes.push(restoreChange(call, name, denied, { whose, after: [] }))
+    else if (own) changes.push(moveChange(call, found, name, denied.former))
   }
   if (entity?.disabled === true && ownEntity) changes.push(letInChange(call, found))
   const there = await store.get(key, call)
@@ -461,6 +474,24 @@ async function planRotate(call: AppRoleCall): Promise<readonly Change[]> {
     })
   }
   return changes
+}
+
+/** Its own policies that deny everything because of us, and those beside them that were denied with it (of its entity, of its tokens). */
+async function deniedPolicies(
+  call: AppRoleCall,
+  { vault, role }: Found,
+): Promise<readonly { readonly name: string; readonly denied: Denied; readonly own: boolean }[]> {
+  const own = new Set(role?.policies ?? [])
+  const beside = (call.target.past?.() ?? [])
+    .filter(({ change, receipt }) => change.action === 'deny-policy' && receipt !== undefined)
+    .map(({ change }) => textField(change.params, 'policy'))
+  const found = await Promise.all(
+    [...new Set([...own, ...beside])].map(async (name) => {
+      const denied = readDeny((await readPolicy(vault, name)) ?? '')
+      return denied === undefined ? [] : [{ name, denied, own: own.has(name) }]
+    }),
+  )
+  return found.flat()
 }
 
 /** The accessor of a secret id; undefined when the role does not know it. */
@@ -588,9 +619,9 @@ function letEntityIn(): Action<AppRoleTarget> {
 
 function issuing(): Issuing<AppRoleTarget> {
   return {
-    async issue(change, call) {
+    async issue(change, call, nonce) {
       const answer = await vaultClient(call).create(`${textField(change.params, 'role')}/secret-id`, {
-        metadata: JSON.stringify({ [caseKey]: call.caseId, [changeKey]: change.id }),
+        metadata: JSON.stringify({ [caseKey]: call.caseId, [nonceKey]: nonce }),
       })
       const { secret_id: secret, secret_id_accessor: accessor } = answer.data
       if (typeof secret !== 'string' || typeof accessor !== 'string')
@@ -600,10 +631,10 @@ function issuing(): Issuing<AppRoleTarget> {
     async discard(ref, change, call) {
       await destroy(vaultClient(call), textField(change.params, 'role'), textField(ref, 'accessor'))
     },
-    async lost(known, change, call) {
+    async lost(known, change, call, nonces) {
       const found = await secretIdsOf(vaultClient(call), textField(change.params, 'role'))
       return found
-        .filter(({ metadata }) => metadata[changeKey] === change.id)
+        .filter(({ metadata }) => nonces.has(String(metadata[nonceKey])))
         .filter(({ accessor }) => !known.some((ref) => ref.accessor === accessor))
         .map(({ accessor }) => ({ accessor }))
     },
@@ -625,12 +656,16 @@ async function verifyRotated(call: AppRoleCall): Promise<Verdict> {
     there !== undefined && (issued === undefined || fingerprint(call.caseId, there.secret) === issued.fingerprint)
   see(`the new secret id is at ${store.path}`, there === undefined ? 'nothing' : same ? 'it is' : 'another one', same)
   see(`${found.whose} takes the new secret id`, ours ? `accessor ${accessor}` : 'Vault does not know it', ours)
-  for (const name of found.role?.policies ?? []) {
-    const denied = readDeny((await readPolicy(found.vault, name)) ?? '') !== undefined
-    if (denied) see(`policy ${name} lets the new one work`, 'it still denies everything', false)
-  }
+  const denied = await deniedPolicies(call, found)
+  for (const { name, own } of denied)
+    if (own) see(`policy ${name} lets the new one work`, 'it still denies everything', false)
   if (found.entity?.disabled === true) see('the entity of the new one may log in', 'it is still disabled', false)
   const residue = [...old.residue]
+  const stay = denied.filter(({ own }) => !own).map(({ name }) => name)
+  if (stay.length > 0)
+    residue.push(
+      `${call.target.credential.id}: policy ${stay.join(', ')}, which its tokens had beside those of the role, still denies everything${denied.some(({ own, denied: { batch } }) => !own && batch) ? ', as batch tokens that nobody can list may carry it' : ''}: its former text stands in it`,
+    )
   const spare = found.renewed.filter((one) => one.accessor !== accessor).length
   if (spare > 0)
     residue.push(`${call.target.credential.id}: ${spare} more secret id(s) were issued in this case than delivered`)

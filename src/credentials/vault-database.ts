@@ -130,7 +130,8 @@ async function check(call: DatabaseCall & { readonly intent: string }): Promise<
       hint: `Revoke it first: mcp-ir revoke ${server}`,
     })
   // Shows now whether the leases may be seen at all.
-  if (call.intent === 'revoke' && role.type === 'dynamic') await leaseIds(vault, mountOf(credential), credential.role)
+  if (call.intent === 'revoke' && role.type === 'dynamic')
+    await leaseIds(vault.once.list, mountOf(credential), credential.role)
   const seenThere = 'why' in place ? place : await checkDatabase(call, role, place).catch(orWhy)
   if (!('why' in seenThere)) return [...problems, ...seenThere]
   return [

@@ -126,13 +126,14 @@ async function planRevoke(call: EntityCall): Promise<readonly Change[]> {
   const { sharedWith } = call.target
   const changes: Change[] = entity.disabled ? [] : [disableChange(call, entity, { whose, breaks: sharedWith })]
   const use = await unusualUse(call, vault, { entity: entity.id, tokens: [] })
-  if (reach === undefined) return noting(changes, [], use)
+  if (reach === undefined) return noting(changes, { use })
   for (const token of reach.its) changes.push(revokeChange(call, token, { whose, chain: [whose], breaks: sharedWith }))
   for (const token of reach.made) {
     const sharers = new Set(token.policies.flatMap((name) => reach.policies.get(name) ?? []))
     changes.push(revokeChange(call, token, { whose, made: true, chain: [whose], breaks: [...sharedWith, ...sharers] }))
   }
-  return noting(changes, leftBehind(reach, `the tokens of ${whose}`, [...reach.policies.keys()]), use)
+  const left = leftBehind(reach, `the tokens of ${whose}`, [...reach.policies.keys()])
+  return noting(changes, { left, use, can: reach.can })
 }
 
 // Rotate

@@ -7,8 +7,10 @@ import { type VaultClient, vaultClient } from './vault/client.ts'
 import { checkOwn, irrevocable } from './vault/own.ts'
 import { leftBehind, noted, notedUse, noting, type Reach, reachOf } from './vault/suspect.ts'
 import {
+  allTokens,
   collectBefore,
   lookUp,
+  plannedTokens,
   revokeChange,
   revokeToken,
   stillThere,
@@ -48,11 +50,12 @@ export const adapter: Credentials<CredentialOf<'vault-token'>> = {
     const { sharedWith } = call.target
     const own = revokeChange(call, token, { whose, chain: [whose], breaks: sharedWith })
     const use = await unusualUse(call, vault, { tokens: [token] })
-    if (reach === undefined) return noting([own], [], use)
+    if (reach === undefined) return noting([own], { use })
     const made = reach.made.map((one) =>
       revokeChange(call, one, { whose, made: true, chain: [whose], breaks: [...sharedWith, ...sharers(reach, one)] }),
     )
-    return noting([own, ...made], leftBehind(reach, whose, [...reach.policies.keys()]), use)
+    const left = leftBehind(reach, whose, [...reach.policies.keys()])
+    return noting([own, ...made], { left, use, can: reach.can })
   },
 
   collect: (call) => collectBefore(call, `vault-token-${fileName(call.target.credential.id)}`),
@@ -92,16 +95,10 @@ export const adapter: Credentials<CredentialOf<'vault-token'>> = {
       residue.push(
         `${credential.id}: no new token is made for an accessor: log in anew, and write its accessor into the registry`,
       )
-    const proof = alive
-      ? 'issuer says so (it is known)'
-      : held.refused > 0
-        ? 'probed'
-        : 'issuer says so (no such accessor)'
     const state: CredentialState = {
       id: credential.id,
       kind: credential.kind,
-      state: alive ? 'alive' : 'dead',
-      proof,
+      ...(alive ? itLives : !wasSeen(call) ? neverSeen : held.refused > 0 ? probed : itIsGone),
       sharedWith,
     }
     if (intent === 'reinstate')
@@ -113,7 +110,7 @@ export const adapter: Credentials<CredentialOf<'vault-token'>> = {
         output: asJson(state),
       }
     return {
-      state: alive ? 'failed' : residue.length > 0 ? 'residual' : 'verified',
+      state: alive ? 'failed' : residue.length > 0 || state.state === 'unknown' ? 'residual' : 'verified',
       observed,
       residue,
       limits: [`${whose}: what it read from Vault lives on where it is accepted: rotate those secrets too`],
@@ -125,6 +122,16 @@ export const adapter: Credentials<CredentialOf<'vault-token'>> = {
 }
 
 const none: Tried = { refused: 0, accepted: [] }
+
+type Told = Pick<CredentialState, 'state' | 'proof'>
+const itLives: Told = { state: 'alive', proof: 'issuer says so (it is known)' }
+const probed: Told = { state: 'dead', proof: 'probed' }
+const itIsGone: Told = { state: 'dead', proof: 'issuer says so (no such accessor)' }
+const neverSeen: Told = {
+  state: 'unknown',
+  proof:
+    'no token has this accessor, and this case never saw one that had: it ended before, or the accessor or the namespace is not right',
+}
 
 interface Found {
   readonly vault: VaultClient
@@ -138,7 +145,9 @@ async function lookAt(call: TokenCall, about: 'all' | 'tokens'): Promise<Found> 
   const vault = vaultClient(call)
   const { accessor } = call.target.credential
   const whose = `the token with accessor ${accessor}`
-  const token = await lookUp(vault, accessor)
+  const listed = (await allTokens(vault, call).catch(orDenied))?.find((one) => one.accessor === accessor)
+  // One of another namespace is not listed here.
+  const token = listed ?? (await lookUp(vault, accessor))
   // Nothing is known any more of what it could have made.
   if (token === undefined && call.changes.length === 0) return { vault, whose, token, reach: undefined }
   try {
@@ -149,6 +158,17 @@ async function lookAt(call: TokenCall, about: 'all' | 'tokens'): Promise<Found> 
     if (error instanceof IrError && error.code === 'denied') return { vault, whose, token, reach: undefined }
     throw error
   }
+}
+
+function orDenied(error: unknown): undefined {
+  if (error instanceof IrError && error.code === 'denied') return undefined
+  throw error
+}
+
+/** Whether this case ever saw it: whoever mistypes an accessor or the namespace sees no token either. */
+function wasSeen({ target, changes }: TokenCall): boolean {
+  const past = target.past?.().map(({ change }) => change) ?? []
+  return plannedTokens([...past, ...changes]).some(({ accessor }) => accessor === target.credential.accessor)
 }
 
 /** What looks like something that the suspect made may be our own, made with the same policies. */
@@ -167,6 +187,17 @@ async function check(call: TokenCall & { readonly intent: string }): Promise<rea
     own.accessor === accessor || isAmong(own, reach?.made) ? whose : undefined,
   )
   if (refused !== undefined) return [refused]
+  if (token === undefined && !wasSeen(call))
+    return [
+      {
+        kind: 'warning',
+        message: `Vault knows no token with accessor ${accessor}: it has ended already, or its accessor or the namespace is not right`,
+        hint:
+          vault.namespace === undefined
+            ? 'Is it in a namespace (VAULT_NAMESPACE)?'
+            : `Looked for in namespace ${vault.namespace}`,
+      },
+    ]
   if (call.intent !== 'revoke' || token === undefined) return []
   if (reach === undefined)
     return [

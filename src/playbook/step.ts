@@ -1,4 +1,5 @@
 import type { ZodType } from 'zod'
+import type { PastChanges } from '../case/past.ts'
 import type { Adapter, Change, Evidence, JsonObject, Observation, Receipt } from '../change.ts'
 import type { Context } from '../context.ts'
 import type { Server } from '../registry/port.ts'
@@ -50,6 +51,8 @@ export interface CaseView {
   readonly until: string
   /** When the server was first isolated. */
   readonly isolatedAt: string | undefined
+  /** What the case planned so far, and what came of it, by operation. */
+  readonly past: () => PastChanges
   /** Output of the last finished run of a step of this kind. */
   readonly output: (kind: string) => Promise<unknown>
   /** Changes of steps of this kind that stand: applied, and not put back since. Oldest first. */

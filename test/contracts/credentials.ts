@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { inspect } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
+import type { Past } from '../../src/case/past.ts'
 import type { Call, Change, Evidence, Json, JsonObject, Receipt, Verdict } from '../../src/change.ts'
+import { issuedIn } from '../../src/credentials/issue.ts'
 import type { CredentialState, Credentials, CredentialTarget } from '../../src/credentials/port.ts'
 import { IrError } from '../../src/errors.ts'
 import type { Credential } from '../../src/registry/port.ts'
@@ -56,6 +58,9 @@ export interface DriveOptions {
 
 const caseId = '20261123-crm-0a1b'
 
+/** What is done to one target is one case. */
+const cases = new WeakMap<CredentialTarget, Set<Journal>>()
+
 /** Plans, applies and verifies as the runner does, in memory. */
 export async function drive<C extends Credential>(
   { adapter, target }: Pick<CredentialsWorld<C>, 'adapter' | 'target'>,
@@ -71,8 +76,18 @@ export async function drive<C extends Credential>(
     write()
     if (dies) throw new Crash()
   }
+  const journals = cases.get(target) ?? new Set<Journal>()
+  cases.set(target, journals.add(journal))
+  const past = (): readonly Past[] =>
+    [...journals].flatMap(({ planned, applied, recorded }) =>
+      (planned ?? []).map((change) => ({
+        change,
+        receipt: applied.get(change.id),
+        recorded: recorded.get(change.id) ?? [],
+      })),
+    )
   const call = {
-    ...callFor(target, intent, options),
+    ...callFor({ past, issued: () => issuedIn(past()), ...target }, intent, options),
     get changes() {
       return journal.planned ?? []
     },

@@ -229,7 +229,20 @@ describe('a user of PostgreSQL', () => {
     const { verdict, journal } = await drive(world, { intent: 'revoke' })
     expect(journal.planned?.map(({ action }) => action)).toEqual(['sweep-sessions'])
     expect(await fetches(world.session)).toBe(false)
+    // A name that is not right would look the same.
+    expect(verdict).toMatchObject({ state: 'residual', output: { state: 'unknown' } })
+    await world.stop()
+  })
+
+  it('that this case saw, and that is gone since, is dead', async () => {
+    const world = await startWorld()
+    await drive(world, { intent: 'revoke' })
+    await postgres.sql(`DROP ROLE ${pg.escapeIdentifier(world.user)}`)
+    const { verdict } = await drive(world, { intent: 'revoke' })
     expect(verdict).toMatchObject({ state: 'verified', output: { state: 'dead' } })
+    const mistyped = { ...world.target, credential: { ...world.target.credential, user: `${world.user}x` } }
+    const { state } = await drive({ ...world, target: mistyped }, { intent: 'revoke' })
+    expect(state.state).toBe('unknown')
     await world.stop()
   })
 

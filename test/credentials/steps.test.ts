@@ -36,6 +36,7 @@ function input(
       folder: '/c',
       server: own,
       servers: parsed,
+      past: () => new Map(),
       output: async (kind: string) => outputs[kind],
     } as never,
     with: values,

@@ -174,6 +174,7 @@ describe('tokens', () => {
     accessor: 'a',
     displayName: '',
     policies: ['crm', 'default'],
+    foreign: false,
     type: 'service',
     path: 'auth/token/create-orphan',
     orphan: true,

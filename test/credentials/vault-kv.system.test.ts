@@ -105,6 +105,42 @@ describe.skipIf(skipWithoutEmulators('vault-kv'))('vault-kv against OpenBao', ()
       expect(everything(journal, verdict)).not.toContain(JSON.stringify(value).slice(1, -1).slice(0, 20))
     })
 
+    it('is not rotated when its issuer hands out what lay there before', async () => {
+      await drive(world, { intent: 'revoke' })
+      world.issuer.change((issuer) => {
+        issuer.next = [world.issuer.oldSecret]
+      })
+      const { verdict, state, journal } = await drive(world, { intent: 'rotate' })
+      expect(journal.failed[0]?.error).toMatchObject({ message: expect.stringMatching(/old value again/) })
+      expect(verdict.state).toBe('failed')
+      expect(state.delivered).toBeUndefined()
+      expect(await world.versions()).toEqual(['there', 'there'])
+    })
+
+    it('has old versions put out of the way by the next run where that was not permitted', async () => {
+      await drive(world, { intent: 'revoke' })
+      back()
+      const [mount, name] = [
+        world.path.slice(0, world.path.indexOf('/')),
+        world.path.slice(world.path.indexOf('/') + 1),
+      ]
+      const may = (operation: string, ...words: string[]): string =>
+        `path "${mount}/${operation}/${name}" { capabilities = ${JSON.stringify(words)} }\n`
+      back = actAs(bao, await tokenWith(may('data', 'create', 'read', 'update') + may('metadata', 'read')))
+      const first = await drive(world, { intent: 'rotate' })
+      expect(first.journal.failed.map(({ change }) => change.action)).toEqual(['delete-versions'])
+      expect(await world.versions()).toEqual(['there', 'there', 'there'])
+      back()
+      back = actAs(bao, bao.root)
+      const again = (journal: Journal): Journal => ({ ...journal, planned: undefined })
+      const second = await drive(world, { intent: 'rotate', journal: again(first.journal) })
+      expect(second.journal.planned?.map(({ action }) => action)).toEqual(['delete-versions'])
+      expect(second.verdict.state).toBe('verified')
+      expect(await world.versions()).toEqual(['deleted', 'deleted', 'there'])
+      const third = await drive(world, { intent: 'rotate', journal: again(second.journal) })
+      expect(third.journal.planned).toEqual([])
+    })
+
     it('is missed when somebody deletes the new one', async () => {
       await drive(world, { intent: 'revoke' })
       const { journal } = await drive(world, { intent: 'rotate' })

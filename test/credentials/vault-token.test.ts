@@ -35,12 +35,41 @@ const target = (): CredentialTarget<CredentialOf<'vault-token'>> => ({
   vault: { address: `http://127.0.0.1:${(server.address() as AddressInfo).port}` },
 })
 
-it('an accessor that HashiCorp Vault does not know is a dead token, and leases that could not be revoked are counted', async () => {
-  const verdict = await adapter.verify(callFor(target(), 'revoke'))
+/** As the plan of an earlier run in the same case has it. */
+const seen = (accessor: string) => () => [
+  {
+    change: {
+      id: '1',
+      action: 'revoke-token',
+      target: `token with accessor ${accessor}`,
+      summary: '',
+      effect: 'irreversible' as const,
+      priority: 'essential' as const,
+      after: [],
+      breaks: [],
+      params: { accessor, made: false },
+    },
+    receipt: {},
+    recorded: [],
+  },
+]
+
+it('an accessor that HashiCorp Vault does not know (any more) is a dead token, and leases that could not be revoked are counted', async () => {
+  const verdict = await adapter.verify(callFor({ ...target(), past: seen('abc') }, 'revoke'))
   expect(verdict.output).toMatchObject({ state: 'dead' })
   expect(verdict.state).toBe('residual')
   expect(verdict.residue).toEqual([expect.stringMatching(/^2 leases .*irrevocable/)])
   expect(await adapter.plan(callFor(target(), 'revoke'))).toEqual([])
+})
+
+it.each([
+  ['this case never saw', undefined],
+  ['is another one than this case saw', seen('abd')],
+])('an accessor that Vault does not know and that %s is not called dead: it may be mistyped', async (_, past) => {
+  const call = callFor({ ...target(), ...(past === undefined ? {} : { past }) }, 'revoke')
+  const verdict = await adapter.verify(call)
+  expect(verdict.output).toMatchObject({ state: 'unknown', proof: expect.stringMatching(/not right/) })
+  expect(verdict.state).toBe('residual')
 })
 
 it('an accessor that may not be looked up is not called dead', async () => {

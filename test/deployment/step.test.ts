@@ -82,6 +82,7 @@ function input(given: Given = {}): StepInput {
       sinceFrom: 'knownGood',
       until: '2026-11-23T00:00:00.000Z',
       isolatedAt: 'isolatedAt' in given ? given.isolatedAt : '2026-11-23T00:00:00.000Z',
+      past: () => new Map(),
       output: async (kind) => given.outputs?.[kind],
       standing: () => [],
       decisionsSince: () => given.decisions ?? [],

@@ -126,6 +126,7 @@ const view = {
   sinceFrom: 'default',
   until: '',
   isolatedAt: undefined,
+  past: () => new Map(),
   output: async () => undefined,
   standing: () => [],
   decisionsSince: () => [],

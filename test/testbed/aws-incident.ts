@@ -2,6 +2,7 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Case, createCase, openCase } from '../../src/case/case.ts'
+import { pastOf } from '../../src/case/past.ts'
 import { isolate } from '../../src/containment/step.ts'
 import { type Presenter, runStep, type StepReport } from '../../src/playbook/runner.ts'
 import type { CaseView, StepKind } from '../../src/playbook/step.ts'
@@ -65,6 +66,7 @@ export class AwsIncident {
       sinceFrom: 'default',
       until: '',
       isolatedAt: undefined,
+      past: pastOf(opened.journal.lines),
       output: async () => undefined,
       standing: () => [],
       decisionsSince: () => [],

@@ -103,6 +103,18 @@ async function patiently<T>(signal: AbortSignal, throttled: () => void, work: ()
 
 class Busy extends IrError {}
 
+const logins = new WeakMap<AbortSignal, Map<string, Promise<Login>>>()
+
+/** Read once in one command, from the files of the responder: a thousand looks at one database follow each other. */
+async function ownLogin({ signal }: PlaceCall, place: Place): Promise<Login> {
+  const known = logins.get(signal) ?? new Map<string, Promise<Login>>()
+  logins.set(signal, known)
+  const key = JSON.stringify(asJson(place))
+  const found = known.get(key) ?? libpqLogin(place)
+  known.set(key, found)
+  return await found
+}
+
 // The administrator that Vault makes
 
 interface Shared {
@@ -116,7 +128,7 @@ const shared = new Map<string, Shared>()
 async function withLogin<T>(call: PlaceCall, place: Place, work: (login: Login) => Promise<T>): Promise<T> {
   if (call.signal.aborted) throw interrupted()
   const { adminRole, adminMount } = place
-  if (adminRole === undefined) return await work(await libpqLogin(place))
+  if (adminRole === undefined) return await work(await ownLogin(call, place))
   const vault = vaultClient(call)
   const key = JSON.stringify([vault.address, vault.namespace ?? '', asJson(place)])
   const one = shared.get(key) ?? { login: fromVault(), users: 0 }

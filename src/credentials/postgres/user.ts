@@ -14,6 +14,8 @@ export interface DatabaseUser {
   readonly call: Call<CredentialTarget>
   readonly place: Place
   readonly user: string
+  /** Vault names it: then it is no mistake of ours that there is no such role. */
+  readonly certain?: boolean
 }
 
 /** Stays the same, and makes the ids. */
@@ -121,18 +123,28 @@ export async function verifyRevokedUser(of: DatabaseUser): Promise<Verdict> {
   }
   if (role === undefined) observed.push(gone('a role that is gone', lost))
   const dead = observed.every(({ holds }) => holds)
+  const unseen = dead && role === undefined && of.certain !== true && !wasSeen(of)
   // Refused although it is right: then it is the old one, and not something planted. Without a role, whatever is held is refused.
   const probed = tried.some(
     ({ attempt }) => attempt.answer === 'refused' && (attempt.why === 'login' || role === undefined),
   )
   const said = `issuer says so (${role === undefined ? 'no such role' : 'NOLOGIN'}, no session)`
+  const state = unseen
+    ? stateOf(call.target, 'unknown', `there is no ${name}, and this case never saw one: is the name right?`)
+    : stateOf(call.target, dead ? 'dead' : 'alive', dead ? (probed ? 'probed' : said) : notSo(observed))
   return {
-    state: dead ? (residue.length > 0 ? 'residual' : 'verified') : 'failed',
+    state: !dead ? 'failed' : residue.length > 0 || unseen ? 'residual' : 'verified',
     observed,
     residue,
     limits: [...limitsOf(of), ...untried(user, tried)],
-    output: asJson(stateOf(call.target, dead ? 'dead' : 'alive', dead ? (probed ? 'probed' : said) : notSo(observed))),
+    output: asJson(state),
   }
+}
+
+/** Whoever mistypes a name sees no such role either. */
+function wasSeen({ call, user }: DatabaseUser): boolean {
+  const past = call.target.past?.().map(({ change }) => change) ?? []
+  return [...past, ...call.changes].some((change) => usersOf(change).some(({ name }) => name === user))
 }
 
 function untried(user: string, tried: readonly Tried[]): readonly string[] {

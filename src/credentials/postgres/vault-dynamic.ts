@@ -10,7 +10,7 @@ import { blockChange, endChange, sweepChange, tellAll } from './changes.ts'
 import { type Place, placeName, tryLogin, withAdmin } from './connect.ts'
 import { rightsOver } from './rights.ts'
 import { isSame, orphans, type Role, rolesByOid, type Session, sessionsOf } from './sessions.ts'
-import { leaseIds, type Users, usersOf } from './vault-leases.ts'
+import { leaseIds, leasesLeft, type Users, usersOf } from './vault-leases.ts'
 import { mountOf, type VaultRole } from './vault-role.ts'
 
 /**
@@ -43,12 +43,13 @@ interface InDatabase {
 export async function planRevokeDynamic({ call, vault, place }: Dynamic): Promise<readonly Change[]> {
   const { credential } = call.target
   const mount = mountOf(credential)
-  const leases = await leaseIds(vault, mount, credential.role)
+  const { role } = credential
+  const leases = await leaseIds(vault.once.list, mount, role)
   const path = pathOf(call)
   const changes: Change[] = leases.length === 0 ? [] : [revokeChange(call, vault, leases)]
   if ('why' in place) return changes
   const inDatabase = await withAdmin(call, place, async (admin): Promise<readonly Change[]> => {
-    const users = await usersOf(vault, admin, mount, credential.role)
+    const users = await usersOf(vault, admin, { mount, role, leases })
     const sessions = await sessionsOf(
       admin,
       users.ours.map(({ oid }) => oid),
@@ -108,27 +109,38 @@ export const revokeLeases: Action<Target> = {
     const vault = vaultClient(call)
     const mount = textField(change.params, 'mount')
     const role = textField(change.params, 'role')
-    const before = await leaseIds(vault, mount, role)
-    if (before.length > 0) await revokeAll(vault, `${mount}/creds/${role}`, before)
-    // Vault's yes is not taken for it; leases that somebody drew meanwhile are not ours to count.
-    const after = await leaseIds(vault, mount, role)
+    const prefix = `${mount}/creds/${role}`
+    // Vault's yes is not taken for it: what is left is looked for when all is done.
+    if ((await revokePrefix(vault, prefix)) === 'done') return {}
+    const before = await leaseIds(vault.list, mount, role)
+    await revokeEach(vault, prefix, before)
+    // Leases that somebody drew meanwhile are not ours to count.
+    const after = await leaseIds(vault.list, mount, role)
     const left = before.filter((id) => after.includes(id))
     if (left.length > 0) throw notRevoked(left.length, mount, role)
-    return { output: { revoked: before.length } }
+    return {}
   },
   async settle(change, call) {
-    const left = await leaseIds(vaultClient(call), textField(change.params, 'mount'), textField(change.params, 'role'))
-    return left.length === 0 ? { output: { revoked: null } } : undefined
+    const left = await leaseIds(
+      vaultClient(call).list,
+      textField(change.params, 'mount'),
+      textField(change.params, 'role'),
+    )
+    return left.length === 0 ? {} : undefined
   },
 }
 
+const patience = { nature: 'repeat', timeoutMs: 120_000, expected: [400, 403] } as const
+
 /** With `sync`: without it, it would only be queued. Never forced: Vault would forget the lease and leave the user alive. */
-async function revokeAll(vault: VaultClient, prefix: string, ids: readonly string[]): Promise<void> {
-  const patience = { nature: 'repeat', timeoutMs: 120_000, expected: [400, 403] } as const
-  const body = { sync: true }
-  const whole = await vault.request({ method: 'PUT', path: `sys/leases/revoke-prefix/${prefix}`, body, ...patience })
-  if (whole.status !== 403) return
-  // It takes sudo; one by one does not.
+async function revokePrefix(vault: VaultClient, prefix: string): Promise<'done' | 'not all'> {
+  const path = `sys/leases/revoke-prefix/${prefix}`
+  const { status } = await vault.request({ method: 'PUT', path, body: { sync: true }, ...patience })
+  return status < 400 ? 'done' : 'not all'
+}
+
+/** The prefix takes sudo; one by one does not. One that cannot be revoked does not save the others. */
+async function revokeEach(vault: VaultClient, prefix: string, ids: readonly string[]): Promise<void> {
   for (const id of ids) {
     const path = 'sys/leases/revoke'
     const one = await vault.request({ method: 'PUT', path, body: { lease_id: id, sync: true }, ...patience })
@@ -152,8 +164,8 @@ export async function verifyRevokedDynamic({ call, vault, role, place }: Dynamic
   const { credential, sharedWith } = call.target
   const path = pathOf(call)
   const mount = mountOf(credential)
-  const leases = await leaseIds(vault, mount, credential.role)
-  const seen = 'why' in place ? place : await look(call, vault, place).catch(orWhy)
+  const leases = await leasesLeft(vault, mount, credential.role)
+  const seen = 'why' in place ? place : await look(call, vault, place, leases).catch(orWhy)
   const residue: string[] = []
   const limits = [`${path}: what its users left in the database (functions, triggers, data) is not looked for`]
   const inDatabase: Observation[] = []
@@ -225,10 +237,11 @@ async function look(
   call: DatabaseCall,
   vault: VaultClient,
   place: Place,
+  leases: readonly string[],
 ): Promise<InDatabase & { readonly open: readonly Role[] }> {
   const { credential } = call.target
   return await withAdmin(call, place, async (admin) => {
-    const users = await usersOf(vault, admin, mountOf(credential), credential.role)
+    const users = await usersOf(vault, admin, { mount: mountOf(credential), role: credential.role, leases })
     const known = call.changes.flatMap((change) => usersOfChange(change).map(({ oid }) => oid))
     const oids = [...new Set([...known, ...users.ours.map(({ oid }) => oid)])]
     const sessions = await sessionsOf(admin, oids)

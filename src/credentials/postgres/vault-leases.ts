@@ -11,16 +11,33 @@ interface Lease {
   readonly issued: number
 }
 
-/** Needs sudo, as Vault asks for it. @throws IrError denied */
-export async function leaseIds(vault: VaultClient, mount: string, role: string): Promise<readonly string[]> {
+/**
+ * Which they are now. Needs sudo, as Vault asks for it.
+ * @param list `once.list` of the client for a look, `list` right before or after a change
+ * @throws IrError denied
+ */
+export async function leaseIds(list: VaultClient['list'], mount: string, role: string): Promise<readonly string[]> {
   const prefix = `${mount}/creds/${role}`
-  const keys = await vault.list(`sys/leases/lookup/${prefix}`)
+  const keys = await list(`sys/leases/lookup/${prefix}`)
   return keys.filter((key) => !key.endsWith('/')).map((key) => `${prefix}/${key}`)
 }
 
+/**
+ * The same where very many roles are looked at and few have any: which have is one question for all of them.
+ * @throws IrError denied
+ */
+export async function leasesLeft(vault: VaultClient, mount: string, role: string): Promise<readonly string[]> {
+  const having = await vault.once.list(`sys/leases/lookup/${mount}/creds`).catch((error: unknown) => {
+    if (error instanceof IrError && error.code === 'denied') return undefined
+    throw error
+  })
+  return having === undefined || having.includes(`${role.split('/')[0]}/`)
+    ? await leaseIds(vault.once.list, mount, role)
+    : []
+}
+
 /** With the moment of each; what ended meanwhile is left out. */
-async function leasesOf(vault: VaultClient, mount: string, role: string): Promise<readonly Lease[]> {
-  const ids = await leaseIds(vault, mount, role)
+async function leasesOf(vault: VaultClient, ids: readonly string[]): Promise<readonly Lease[]> {
   const found = await bounded(ids, async (id): Promise<Lease | undefined> => {
     // A lease that is gone is a bad request to Vault.
     const request = { method: 'POST', path: 'sys/leases/lookup', body: { lease_id: id }, nature: 'read' } as const
@@ -45,8 +62,12 @@ export interface Users {
  * that roles with the same first eight letters look alike, and may be drawn in the same second. They are ours when about a moment there
  * are no more of them than leases of ours; else they are told by nothing but that they vanish with the lease.
  */
-export async function usersOf(vault: VaultClient, admin: Admin, mount: string, role: string): Promise<Users> {
-  const leases = await leasesOf(vault, mount, role)
+export async function usersOf(
+  vault: VaultClient,
+  admin: Admin,
+  { mount, role, leases: ids }: { readonly mount: string; readonly role: string; readonly leases: readonly string[] },
+): Promise<Users> {
+  const leases = await leasesOf(vault, ids)
   // The pattern only narrows what is read; which of them it is, is decided below.
   const named = (await rolesMatching(admin, '^v-.*-[A-Za-z0-9]{20}-[0-9]+$')).flatMap((user) => {
     const made = secondOf(user.name, cutName(role))

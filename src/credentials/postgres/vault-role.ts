@@ -22,12 +22,12 @@ export function mountOf({ mount }: Named): string {
 /** Undefined when there is no such role. A name can be of both types: then the dynamic one is meant. */
 export async function readRole(vault: VaultClient, credential: Named): Promise<VaultRole | undefined> {
   const mount = mountOf(credential)
-  const dynamic = await vault.read(`${mount}/roles/${credential.role}`)
+  const dynamic = await vault.once.read(`${mount}/roles/${credential.role}`)
   if (dynamic !== undefined) {
     const { db_name, revocation_statements: own } = dynamic.data
     return { type: 'dynamic', connection: text(db_name), ownRevocation: Array.isArray(own) && own.length > 0 }
   }
-  const fixed = await vault.read(`${mount}/static-roles/${credential.role}`)
+  const fixed = await vault.once.read(`${mount}/static-roles/${credential.role}`)
   if (fixed === undefined) return undefined
   const { db_name, username, last_vault_rotation } = fixed.data
   return {
@@ -53,7 +53,7 @@ export async function databaseOf(
   if (role === undefined) return { why: 'neither the registry nor Vault says where the database is' }
   const path = `${mount}/config/${role.connection}`
   try {
-    const config = await vault.read(path)
+    const config = await vault.once.read(path)
     const plugin = text(config?.data.plugin_name)
     if (plugin !== '' && !plugin.startsWith('postgres')) return { why: `${path} is a ${plugin}, not PostgreSQL` }
     const found = placeIn(text(objectOf(config?.data.connection_details)?.connection_url))

@@ -122,7 +122,8 @@ async function lastRotation(change: Change, call: DatabaseCall): Promise<string 
 
 export async function verifyRevokedStatic(of: Static): Promise<Verdict> {
   const { call, role, place } = of
-  const verdict = 'why' in place ? place : await verifyRevokedUser({ call, place, user: role.username }).catch(orWhy)
+  const verdict =
+    'why' in place ? place : await verifyRevokedUser({ call, place, user: role.username, certain: true }).catch(orWhy)
   if (!('why' in verdict)) return verdict
   const changed = rotatedAt(call) !== undefined
   const why = `the database could not be looked into: ${verdict.why}`

@@ -5,8 +5,8 @@ import { safe } from '../../ui/safe-text.ts'
 import type { Store, StoreCall } from '../store.ts'
 import { pathOf } from '../vault/approle.ts'
 import { type VaultClient, vaultClient } from '../vault/client.ts'
+import { mayRead } from '../vault/rules.ts'
 import { type Fields, type Kv, kvPath, openKv } from './kv.ts'
-import { mayRead } from './vault-policy.ts'
 
 /** How often others may write into the same secret while we do: each credential of the server is one. */
 const tries = 50
@@ -127,7 +127,7 @@ async function roleCanRead(
   for (const name of [...policies, ...(bare === true ? [] : ['default'])]) {
     if (name === 'root') return 'yes'
     const policy = (await vault.read(`sys/policies/acl/${String(name)}`))?.data.policy
-    if (typeof policy === 'string' && mayRead(policy, path)) return 'yes'
+    if (typeof policy === 'string' && mayRead([policy], path)) return 'yes'
   }
   return 'no'
 }

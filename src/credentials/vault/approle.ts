@@ -1,11 +1,12 @@
 import type { Call } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import type { CredentialOf } from '../../registry/port.ts'
-import type { CredentialTarget } from '../port.ts'
+import type { CredentialTarget, IssuedSoFar } from '../port.ts'
+import { textField } from '../words.ts'
 import { objectOf, type VaultClient, vaultClient } from './client.ts'
 import { type Entity, entityById, entityOfAlias } from './entity.ts'
-import { mountsOf } from './holders.ts'
-import { caseKey, type SecretId, secretIdsOf } from './secret-ids.ts'
+import { mountsOf, policyHolders } from './holders.ts'
+import { nonceKey, type SecretId, secretIdsOf } from './secret-ids.ts'
 import { type Reach, reachOf } from './suspect.ts'
 import type { Token } from './tokens.ts'
 
@@ -42,7 +43,7 @@ export function isIssuedTo({ path, meta }: Token, credential: CredentialOf<'vaul
 }
 
 export async function readRole(vault: VaultClient, path: string): Promise<Role | undefined> {
-  const data = (await vault.read(path))?.data
+  const data = (await vault.once.read(path))?.data
   if (data === undefined) return undefined
   const mount = path.slice(0, path.indexOf('/role/'))
   const type = String(data.token_type ?? '')
@@ -102,11 +103,14 @@ export async function lookAt(call: AppRoleCall, about: 'all' | 'tokens'): Promis
   const all =
     role === undefined
       ? []
-      : await orBlind(`the secret ids of ${path}`, `vault list ${path}/secret-id`, () => secretIdsOf(vault, path))
-  const ours = (one: SecretId): boolean => one.metadata[caseKey] === call.caseId
+      : await orBlind(`the secret ids of ${path}`, `vault list ${path}/secret-id`, () =>
+          vault.shared(`secret ids of ${path}`, () => secretIdsOf(vault, path)),
+        )
+  const issued = call.target.issued?.() ?? nothingIssued
+  const ours = isIssued(issued)
   const renewed = (all ?? []).filter(ours)
-  const isNew = newOnes(call.caseId, renewed)
-  const alias = () => aliasEntity(vault, path)
+  const isNew = newOnes(issued, renewed)
+  const alias = async () => (await plannedEntity(call, vault)) ?? (await aliasEntity(call, vault, path, about))
   const entity =
     role === undefined
       ? undefined
@@ -144,12 +148,20 @@ export async function lookAt(call: AppRoleCall, about: 'all' | 'tokens'): Promis
   }
 }
 
+const nothingIssued: IssuedSoFar = { refs: [], nonces: new Set() }
+
+/** Whether this case issued it. */
+export function isIssued({ refs }: IssuedSoFar): (one: SecretId) => boolean {
+  const accessors = new Set(refs.map((ref) => ref.accessor))
+  return ({ accessor }) => accessors.has(accessor)
+}
+
 /** Tokens that rotation's secret ids drew, and what may be theirs: everything since. */
-function newOnes(caseId: string, renewed: readonly SecretId[]): (token: Token) => boolean {
+function newOnes({ nonces }: IssuedSoFar, renewed: readonly SecretId[]): (token: Token) => boolean {
   const [first] = renewed.map(({ created }) => Date.parse(created)).sort((a, b) => a - b)
   if (first === undefined) return () => false
   return ({ meta, path, created }) =>
-    meta[caseKey] === caseId || (path.startsWith('auth/token/') && Date.parse(created) + 1000 > first)
+    nonces.has(String(meta[nonceKey])) || (path.startsWith('auth/token/') && Date.parse(created) + 1000 > first)
 }
 
 /** Of all its roles the same. */
@@ -157,13 +169,30 @@ function tuneOf(vault: VaultClient, mount: string) {
   return vault.shared(`tune of ${mount}`, () => vault.read(`sys/auth/${mount.slice('auth/'.length)}/tune`))
 }
 
+/** The one that the plan disables; undefined when it disables none, or that one is gone. */
+async function plannedEntity({ changes }: AppRoleCall, vault: VaultClient): Promise<Entity | undefined> {
+  const change = changes.find(({ action }) => action === 'disable-entity')
+  return change === undefined ? undefined : await entityById(vault, textField(change.params, 'entity'))
+}
+
 /** Every login of a role is one entity, named by its role id. */
-async function aliasEntity(vault: VaultClient, path: string): Promise<Entity | undefined> {
+async function aliasEntity(
+  call: AppRoleCall,
+  vault: VaultClient,
+  path: string,
+  about: 'all' | 'tokens',
+): Promise<Entity | undefined> {
   const mount = path.slice(0, path.indexOf('/role/') + 1)
-  const [roleId, mounts] = await Promise.all([vault.read(`${path}/role-id`), mountsOf(vault)])
+  const [roleId, mounts] = await Promise.all([vault.once.read(`${path}/role-id`), mountsOf(vault)])
   const accessor = objectOf(mounts?.data[mount.slice('auth/'.length)])?.accessor
   const id = roleId?.data.role_id
   if (typeof id !== 'string' || typeof accessor !== 'string') return undefined
+  if (about === 'all') {
+    // Who has which policies is looked for anyway, and shows every entity.
+    const { entities } = await policyHolders(vault, call)
+    const known = entities?.get(`${accessor} ${id}`)
+    if (entities !== undefined) return known
+  }
   const found = await entityOfAlias(vault, id, accessor)
   // The look-up leaves out what the entity itself shows.
   return found === undefined ? undefined : await entityById(vault, found.id)

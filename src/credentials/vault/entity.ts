@@ -9,7 +9,7 @@ export interface Entity {
   readonly name: string
   readonly disabled: boolean
   /** `auth/approle/ 1234-…`: the logins that are this entity. */
-  readonly aliases: readonly { readonly mount: string; readonly name: string }[]
+  readonly aliases: readonly { readonly mount: string; readonly mountAccessor: string; readonly name: string }[]
   /** Nothing would be lost with it: Vault made it at the first login, and nobody gave it anything. */
   readonly plain: boolean
   readonly policies: readonly string[]
@@ -37,13 +37,17 @@ export async function entityOfAlias(
   return entityOf(found?.data)
 }
 
-function entityOf(data: Readonly<Record<string, unknown>> | undefined): Entity | undefined {
+export function entityOf(data: Readonly<Record<string, unknown>> | undefined): Entity | undefined {
   if (typeof data?.id !== 'string') return undefined
   const name = typeof data.name === 'string' ? data.name : ''
   const policies = strings(data.policies)
   const aliases = (Array.isArray(data.aliases) ? data.aliases : []).map((one) => {
     const alias = objectOf(one)
-    return { mount: String(alias?.mount_path ?? ''), name: String(alias?.name ?? '') }
+    return {
+      mount: String(alias?.mount_path ?? ''),
+      mountAccessor: String(alias?.mount_accessor ?? ''),
+      name: String(alias?.name ?? ''),
+    }
   })
   const nothing = policies.length === 0 && strings(data.group_ids).length === 0 && !hasKeys(data.metadata)
   return {

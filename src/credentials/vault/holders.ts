@@ -1,6 +1,7 @@
 import type { Call } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import { objectOf, type VaultClient } from './client.ts'
+import { type Entity, entityOf } from './entity.ts'
 
 /** Somebody or something that gives a policy to whoever logs in. */
 interface Holder {
@@ -9,6 +10,8 @@ interface Holder {
   /** Where it is read. */
   readonly path: string
   readonly policies: readonly string[]
+  /** Undefined: it could not be read. */
+  readonly data: Readonly<Record<string, unknown>> | undefined
 }
 
 export interface Holders {
@@ -19,6 +22,8 @@ export interface Holders {
   readonly logins: readonly string[]
   /** As `auth/token/create/NAME`. */
   readonly tokenRoles: readonly string[]
+  /** Every entity, by its aliases: `<accessor of the mount> <name>`. Undefined when one of them could not be read. */
+  readonly entities: ReadonlyMap<string, Entity> | undefined
   /** What could not be read: who else has a policy is not certain then. */
   readonly unread: readonly string[]
 }
@@ -75,8 +80,9 @@ async function survey(vault: VaultClient, call: Pick<Call<unknown>, 'progress'>)
     return await Promise.all(
       names.slice(0, most).map(async (name) => {
         const path = `${reading}/${name}`
-        const found = await orUnread(path, undefined, () => vault.read(path))
-        return { name: what(nameOf(found?.data, name)), path, policies: policiesOf(found?.data) }
+        const found = await orUnread(path, undefined, () => vault.once.read(path))
+        const data = found?.data
+        return { name: what(nameOf(data, name)), path, policies: policiesOf(data), data }
       }),
     )
   }
@@ -105,9 +111,17 @@ async function survey(vault: VaultClient, call: Pick<Call<unknown>, 'progress'>)
       .map(({ path }) => path)
       .filter((path) => isAppRole(path, mounts)),
     logins: folders.map(({ read }) => read),
+    entities: unread.some((path) => path.startsWith('identity/entity/id')) ? undefined : byAlias(entities),
     tokenRoles: tokenRoles.map(({ path }) => path.replace('auth/token/roles/', 'auth/token/create/')),
     unread,
   }
+}
+
+function byAlias(holders: readonly Holder[]): ReadonlyMap<string, Entity> {
+  const found = holders.flatMap(({ data }) => entityOf(data) ?? [])
+  return new Map(
+    found.flatMap((entity) => entity.aliases.map((alias) => [`${alias.mountAccessor} ${alias.name}`, entity])),
+  )
 }
 
 function isAppRole(path: string, mounts: Readonly<Record<string, unknown>>): boolean {

@@ -8,7 +8,7 @@ import { type VaultClient, vaultClient } from './client.ts'
  * Overwriting a policy with deny stops every token that carries it at once, batch tokens and orphans too, which nothing else
  * does. The former text stands in it, as a comment: whoever finds the policy can put it back, and so can rotation.
  */
-interface Denied {
+export interface Denied {
   readonly case: string
   /** The text before. */
   readonly former: string
@@ -42,6 +42,13 @@ export async function readPolicy(vault: VaultClient, name: string): Promise<stri
   return typeof found?.data.policy === 'string' ? found.data.policy : undefined
 }
 
+/** The same for a look, from before any deny of ours; empty when there is none. @throws IrError denied */
+export async function policyText(vault: VaultClient, name: string): Promise<string> {
+  const found = await vault.once.read(`sys/policies/acl/${name}`)
+  const text = typeof found?.data.policy === 'string' ? found.data.policy : ''
+  return readDeny(text)?.former ?? text
+}
+
 async function writePolicy(vault: VaultClient, name: string, policy: string): Promise<void> {
   await vault.write(`sys/policies/acl/${name}`, { policy })
 }
@@ -53,8 +60,8 @@ export async function denyChange(
   name: string,
   { whose, batch }: { readonly whose: string; readonly batch: boolean },
 ): Promise<Change | undefined> {
-  const former = await readPolicy(vault, name)
-  if (former === undefined || readDeny(former) !== undefined) return undefined
+  const former = (await vault.once.read(`sys/policies/acl/${name}`))?.data.policy
+  if (typeof former !== 'string' || readDeny(former) !== undefined) return undefined
   const target = `policy ${name}`
   return {
     id: call.changeId('deny-policy', target),

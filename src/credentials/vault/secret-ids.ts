@@ -12,9 +12,12 @@ export interface SecretId {
   readonly metadata: Readonly<Record<string, unknown>>
 }
 
-/** Keys of the metadata of those that we issue; Vault copies them to the tokens that log in with it. */
+/**
+ * Keys of the metadata of those that we issue; Vault copies them to the tokens that log in with it. The case is for people: whoever
+ * may make secret ids can write it as well. The nonce, which only the journal knew before, tells that one is ours.
+ */
 export const caseKey = 'mcp_ir_case'
-export const changeKey = 'mcp_ir_change'
+export const nonceKey = 'mcp_ir_nonce'
 
 /** @param role its path: `auth/approle/role/crm`, which exists. */
 export async function secretIdsOf(vault: VaultClient, role: string): Promise<readonly SecretId[]> {

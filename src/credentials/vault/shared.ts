@@ -50,6 +50,7 @@ export function shared(now: () => number = () => performance.now()): Shared {
     },
     changed() {
       generation++
+      known.clear()
     },
   }
 }

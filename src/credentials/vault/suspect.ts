@@ -1,7 +1,7 @@
 import type { Call, Change, JsonObject, Observation } from '../../change.ts'
-import { IrError } from '../../errors.ts'
 import type { CredentialTarget } from '../port.ts'
-import { field } from '../words.ts'
+import { field, words } from '../words.ts'
+import { type Can, nothing, whatTheyCan } from './able.ts'
 import type { VaultClient } from './client.ts'
 import { type Holders, policyHolders } from './holders.ts'
 import { allTokens, type Maker, mayHaveMade, ownPolicies, plannedTokens, type Token } from './tokens.ts'
@@ -33,32 +33,7 @@ export interface Reach {
   readonly can: Can
 }
 
-/** What its tokens can do beyond reading and writing data. */
-interface Can {
-  /** Known at all: it takes a living token to ask. */
-  readonly asked: boolean
-  /** `auth/token/create/NAME` that they may call. */
-  readonly tokenRoles: readonly string[]
-  /** AppRoles, as paths, for which they may make secret ids. */
-  readonly secretIds: readonly string[]
-  /** Batch tokens without parent and entity, which nothing lists and only their policy stops. */
-  readonly batchOrphans: boolean
-  /** In words: what else they could have left behind, and nothing here looks for. */
-  readonly more: readonly string[]
-}
-
-const nothing: Can = { asked: false, tokenRoles: [], secretIds: [], batchOrphans: false, more: [] }
-
-/** Names that do not exist: whether they could be made tells what the tokens may do. */
-const probe = 'mcp-ir-probe'
-const making: Readonly<Record<string, string>> = {
-  [`sys/policies/acl/${probe}`]: 'write policies',
-  [`sys/auth/${probe}`]: 'add login methods',
-  [`auth/token/roles/${probe}`]: 'make token roles',
-  'identity/entity': 'make entities',
-}
-
-const nobody: Holders = { holders: [], appRoles: [], logins: [], tokenRoles: [], unread: [] }
+const nobody: Holders = { holders: [], appRoles: [], logins: [], tokenRoles: [], entities: undefined, unread: [] }
 
 /**
  * @param about `all`: who else has its policies and what its tokens can do, for a plan; `tokens`: only what lives, to see it dead
@@ -75,12 +50,12 @@ export async function reachOf(
     about === 'all' ? policyHolders(vault, call) : nobody,
   ])
   const its = tokens.filter(suspect.isIts)
-  const can = about === 'all' ? await whatTheyCan(vault, its, holders) : nothing
   const planned = plannedTokens(call.changes)
   const ended = new Set(planned.map(({ accessor }) => accessor))
   // Afterwards its tokens are gone: what they had is in the plan.
   const had = planned.filter(({ made }) => !made).flatMap(({ policies }) => policies)
   const names = ownPolicies([...new Set([...suspect.policies, ...its.flatMap(({ policies }) => policies), ...had])])
+  const can = about === 'all' ? await whatTheyCan(vault, its, names, holders) : notedCan(call)
   const maker: Maker = { policies: new Set(names), tokenRoles: new Set(can.tokenRoles), since: call.target.since }
   const made = tokens.filter((token) => !suspect.isIts(token) && mayHaveMade(token, maker))
   const others = tokens.filter((token) => !its.includes(token) && !made.includes(token))
@@ -113,54 +88,6 @@ function bearer({ path, meta, accessor }: Token): string {
   return `token ${accessor}`
 }
 
-/** Tokens with the same policies can do the same. */
-async function whatTheyCan(vault: VaultClient, its: readonly Token[], holders: Holders): Promise<Can> {
-  const kinds = new Map(its.map((token) => [token.policies.join(), token]))
-  const secretIdPaths = holders.appRoles.map((path) => `${path}/secret-id`)
-  const paths = ['auth/token/create', 'auth/token/create-orphan', ...holders.tokenRoles, ...secretIdPaths]
-  const more = new Map([
-    ...Object.entries(making),
-    ...holders.logins.map((folder) => [`${folder}/${probe}`, `make logins at ${folder}`] as const),
-  ])
-  const all = [...paths, ...more.keys()]
-  const able = new Map<string, Set<string>>()
-  try {
-    for (const [kind, { accessor }] of [...kinds]
-      .toSorted(([, a], [, b]) => b.policies.length - a.policies.length)
-      .slice(0, 16)) {
-      const answer = await vault.shared(['able', kind, ...all].join(' '), () =>
-        vault.ask('sys/capabilities-accessor', { accessor, paths: all }),
-      )
-      for (const path of all) {
-        const found = answer?.data[path]
-        const words = able.get(path) ?? new Set()
-        if (Array.isArray(found)) for (const word of found) words.add(String(word))
-        able.set(path, words)
-      }
-    }
-  } catch (error) {
-    // A token that died in between, or a right that we lack: then it is not known.
-    if (!(error instanceof IrError) || error.code === 'interrupted') throw error
-    return nothing
-  }
-  const may = (path: string): boolean => {
-    const words = able.get(path)
-    return words !== undefined && ['update', 'create', 'root'].some((word) => words.has(word))
-  }
-  const roots = able.get('auth/token/create')
-  return {
-    asked: kinds.size > 0,
-    tokenRoles: holders.tokenRoles.filter(may),
-    secretIds: holders.appRoles.filter((path) => may(`${path}/secret-id`)),
-    batchOrphans:
-      may('auth/token/create-orphan') ||
-      roots?.has('sudo') === true ||
-      roots?.has('root') === true ||
-      holders.tokenRoles.some(may),
-    more: [...more].flatMap(([path, words]) => (may(path) ? [words] : [])),
-  }
-}
-
 /** What its tokens could have left behind that nothing here finds. `kept`: those of its policies that are not overwritten. */
 export function leftBehind({ can }: Reach, whose: string, kept: readonly string[]): readonly string[] {
   return [
@@ -173,13 +100,23 @@ export function leftBehind({ can }: Reach, whose: string, kept: readonly string[
   ]
 }
 
+interface Notes {
+  /** See `leftBehind`. */
+  readonly left?: readonly string[]
+  /** What is unusual about its use, see `unusualUse`. */
+  readonly use: readonly string[]
+  readonly can?: Can | undefined
+}
+
 /**
  * Kept with the plan: afterwards nobody is left to ask what its tokens could do.
- * @param use what is unusual about its use, see `unusualUse`
  */
-export function noting(changes: readonly Change[], left: readonly string[], use: readonly string[]): readonly Change[] {
+export function noting(
+  changes: readonly Change[],
+  { left = [], use, can: { tokenRoles, secretIds } = nothing }: Notes,
+): readonly Change[] {
   const [first, ...rest] = changes
-  if (first === undefined || left.length + use.length === 0) return changes
+  if (first === undefined || left.length + use.length + tokenRoles.length + secretIds.length === 0) return changes
   const facts = use.length === 0 ? first.facts : { ...first.facts, 'use by the audit log': use.join('; ') }
   return [
     {
@@ -187,12 +124,20 @@ export function noting(changes: readonly Change[], left: readonly string[], use:
       params: {
         ...(first.params as JsonObject),
         ...(left.length === 0 ? {} : { left }),
+        ...(tokenRoles.length === 0 ? {} : { tokenRoles }),
+        ...(secretIds.length === 0 ? {} : { secretIds }),
         ...(use.length === 0 ? {} : { use }),
       },
       ...(facts === undefined ? {} : { facts }),
     },
     ...rest,
   ]
+}
+
+/** What the plan knew that its tokens could: what was made so between the plan and its end is looked for, too. */
+function notedCan({ changes }: Call<CredentialTarget>): Can {
+  const all = (name: string): readonly string[] => changes.flatMap(({ params }) => words(field(params, name)))
+  return { ...nothing, tokenRoles: all('tokenRoles'), secretIds: all('secretIds') }
 }
 
 /** What the plan knew of its use, shown with the credential. */

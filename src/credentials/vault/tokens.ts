@@ -9,6 +9,8 @@ export interface Token {
   readonly accessor: string
   readonly displayName: string
   readonly policies: readonly string[]
+  /** It has policies of other namespaces as well. */
+  readonly foreign: boolean
   readonly type: string
   /** What made it: `auth/approle/login`, `auth/token/create-orphan` … Vault's own word. */
   readonly path: string
@@ -49,6 +51,7 @@ function tokenOf(data: Readonly<Record<string, unknown>>): Token {
     accessor: text('accessor'),
     displayName: text('display_name'),
     policies: [...new Set([...list('policies'), ...list('identity_policies')])],
+    foreign: Object.keys(objectOf(data.external_namespace_policies) ?? {}).length > 0,
     type: text('type'),
     path: text('path'),
     orphan: data.orphan === true,
