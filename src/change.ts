@@ -161,6 +161,12 @@ export interface Adapter<Target, Intent extends string = string> {
   check(call: Call<Target> & { readonly intent: Intent }): Promise<readonly Problem[]>
   /** Reads only. An empty plan means that there is nothing to do (any more). */
   plan(call: Call<Target> & { readonly intent: Intent }): Promise<readonly Change[]>
+  /**
+   * Asked before changes of an earlier attempt are gone on with or put back: are they of the place that the target names now
+   * (account, region …)? Reads only.
+   * @throws IrError refused when they are of another one
+   */
+  recognise?(changes: readonly Change[], call: Call<Target>): Promise<void>
   /** Captures evidence once the changes are made and before the verdict. Reads only, loses nothing; may run again on resume. */
   collect?(call: Call<Target> & { readonly intent: Intent }): Promise<void>
   /** Reads the world again and says what is, not what was asked for. */

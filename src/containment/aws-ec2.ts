@@ -8,9 +8,10 @@ import { actionsOf } from './aws/action.ts'
 import { aims } from './aws/aims.ts'
 import { permissionProblems } from './aws/dry-run.ts'
 import { kinds } from './aws/kinds.ts'
+import { identity, mustBeHere } from './aws/place.ts'
 import { readInstance } from './aws/read-instances.ts'
 import { clients, type Ec2, reading, type Target } from './aws/reading.ts'
-import { identity, nodes, refusals } from './aws/refusals.ts'
+import { nodes, refusals } from './aws/refusals.ts'
 import { verifyIsolated, verifyReleased } from './aws/verdict.ts'
 import { lastLook, look } from './aws/world.ts'
 import type { Containment, Discovered } from './port.ts'
@@ -55,11 +56,13 @@ export const awsEc2: Containment<Ec2> = {
     'ec2:DisassociateAddress',
     'ec2:CreateNetworkAcl',
     'ec2:CreateNetworkAclEntry',
+    'ec2:DeleteNetworkAclEntry',
     'ec2:DeleteNetworkAcl',
     'ec2:ReplaceNetworkAclAssociation',
     'iam:PassRole',
     'iam:CreateRole',
     'iam:GetRole',
+    'iam:GetRolePolicy',
     'iam:PutRolePolicy',
     'iam:DeleteRolePolicy',
     'iam:DeleteRole',
@@ -103,7 +106,7 @@ export const awsEc2: Containment<Ec2> = {
     const world = await look(call)
     problems.push(...refusals(world, caller))
     const found = new Set(world.instances.map(({ InstanceId }) => InstanceId))
-    const where = `account ${caller.account}, region ${await clients(call).ec2.config.region()}`
+    const where = `account ${caller.account}, region ${caller.region}`
     const hint =
       'If it is elsewhere, set region or role of the deployment; if it is gone for good, take it out of the registry.'
     const missing = (deployment.instances ?? []).filter((id) => !found.has(id) && !world.ended.includes(id))
@@ -133,6 +136,8 @@ export const awsEc2: Containment<Ec2> = {
     problems.push(...(await permissionProblems(call, world)))
     return problems
   },
+
+  recognise: mustBeHere,
 
   async plan(call) {
     if (call.intent === 'release') return []

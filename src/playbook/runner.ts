@@ -143,6 +143,7 @@ export async function runStep(
       Promise.all(((await kind.operations?.(input)) ?? []).map((operation) => prepare(operation))),
     )
     const recalled = resumed ? recall(prepared, previous) : []
+    await stage('looking', () => recognise(prepared))
     // What the interrupted attempt did not plan (it was narrowed, the registry has more by now) is planned now.
     const fresh = prepared.filter(({ operation }) => !recalled.some((planned) => isOf(planned, operation)))
     const warnings = await stage('looking', () => check(fresh))
@@ -277,6 +278,24 @@ export async function runStep(
     return prepared
   }
 
+  /** That changes of an earlier attempt are those of the targets as they are named now. @throws IrError refused */
+  async function recognise(all: readonly Prepared[]): Promise<void> {
+    const errors: IrError[] = []
+    const earlier = all.filter(({ changes }) => changes.length > 0)
+    await bounded(earlier, async (one) => {
+      try {
+        const originals = one.changes.map((change) => one.undoes.get(change.id)?.change ?? change)
+        await one.adapter.recognise?.(originals, one.call)
+      } catch (error) {
+        if (!(error instanceof IrError) || error.code !== 'refused') throw error
+        errors.push(error)
+        Object.assign(one, { failed: error.message, changes: [] })
+      }
+    })
+    const [error] = errors
+    if (error !== undefined && errors.length === all.length) throw error
+  }
+
   /** @returns warnings; @throws when the step must not begin */
   async function check(all: readonly Prepared[]): Promise<string[]> {
     const problems: (Problem & { readonly key: string })[] = []
@@ -354,6 +373,10 @@ export async function runStep(
         const undo = one.adapter.actions[stands.change.action]?.undo
         return undo === undefined ? [] : [{ ...stands, undo }]
       })
+    await one.adapter.recognise?.(
+      found.map(({ change }) => change),
+      one.call,
+    )
     const drifts = new Map<string, readonly string[]>()
     await bounded(found, async ({ undo, change, receipt }) => {
       drifts.set(change.id, await undo.drift(change, receipt, one.call))

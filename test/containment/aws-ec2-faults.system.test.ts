@@ -153,6 +153,52 @@ describe.skipIf(skip)('containment aws-ec2, when calls are throttled, fail or lo
   })
 })
 
+describe.skipIf(skip)('containment aws-ec2, gone on with in another region or account', () => {
+  it('refuses to resume and to release, and changes nothing', async () => {
+    const world = await buildAwsWorld(moto.url, 1, { large: false })
+    const original = await world.describe()
+    const incident = new AwsIncident({ group: world.group })
+    const home = must(incident.server.deployments[0])
+    const elsewhere = [
+      { region: 'eu-west-1' },
+      { region: 'us-east-1', role: 'arn:aws:iam::111111111111:role/responder' },
+    ]
+    const refusedElsewhere = async (kind: StepKind): Promise<void> => {
+      for (const over of elsewhere) {
+        Object.assign(home, over)
+        proxy.calls.length = 0
+        await expect(incident.run(kind)).rejects.toMatchObject({
+          code: 'refused',
+          message: expect.stringMatching(/account 123456789012, region us-east-1; this is account \d+, region/),
+        })
+        expect(proxy.calls.filter(({ changes }) => changes)).toEqual([])
+      }
+      Object.assign(home, { region: 'us-east-1', role: undefined })
+    }
+    let dead = false
+    const dying = (on: Case): Case => ({
+      ...on,
+      state: on.state,
+      journal: {
+        get lines() {
+          return on.journal.lines
+        },
+        append: (kind, data, step) => {
+          dead ||= kind === 'change.applied'
+          if (dead) throw new Died()
+          return on.journal.append(kind, data, step)
+        },
+      },
+    })
+    await expect(incident.run(isolate, dying)).rejects.toThrow(Died)
+    await refusedElsewhere(isolate)
+    await isolatedOnce(world, await incident.run(isolate))
+    await refusedElsewhere(release)
+    expect((await incident.run(release)).open).toEqual([])
+    expect(await world.describe()).toEqual(original)
+  })
+})
+
 describe.skipIf(skip)('containment aws-ec2, between the two steps through the open group', () => {
   /** One interface, which may pass through; and the groups that it was put into, as the calls came. */
   async function hopping() {

@@ -7,14 +7,18 @@ import {
 import {
   AllocateAddressCommand,
   AssociateAddressCommand,
+  CreateNetworkAclEntryCommand,
   CreateNetworkInterfaceCommand,
   CreateSecurityGroupCommand,
   CreateTagsCommand,
+  DeleteNetworkAclEntryCommand,
   DescribeAddressesCommand,
+  DescribeIamInstanceProfileAssociationsCommand,
   DescribeInstancesCommand,
   DescribeNetworkAclsCommand,
   DescribeSecurityGroupRulesCommand,
   type Instance,
+  ModifyInstanceMetadataOptionsCommand,
   ModifyNetworkInterfaceAttributeCommand,
   RevokeSecurityGroupEgressCommand,
   RunInstancesCommand,
@@ -22,6 +26,17 @@ import {
   StopInstancesCommand,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2'
+import {
+  CreateTargetGroupCommand,
+  DescribeTargetHealthCommand,
+  RegisterTargetsCommand,
+} from '@aws-sdk/client-elastic-load-balancing-v2'
+import {
+  AddRoleToInstanceProfileCommand,
+  DeleteRolePolicyCommand,
+  GetRolePolicyCommand,
+  RemoveRoleFromInstanceProfileCommand,
+} from '@aws-sdk/client-iam'
 import { AssumeRoleCommand } from '@aws-sdk/client-sts'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { awsEc2 } from '../../src/containment/aws-ec2.ts'
@@ -230,6 +245,26 @@ describe.skipIf(skip)('containment aws-ec2', () => {
     ])
     expect((await run.verify()).observed.filter(({ holds }) => !holds)).toEqual([])
     expect(await run.plan()).toEqual([])
+    // Held by its rules, not by being there.
+    const acl = must(NetworkAcls?.[0]?.NetworkAclId)
+    await world.aws.ec2.send(
+      new CreateNetworkAclEntryCommand({
+        NetworkAclId: acl,
+        RuleNumber: 90,
+        Protocol: '-1',
+        RuleAction: 'allow',
+        Egress: true,
+        CidrBlock: '0.0.0.0/0',
+      }),
+    )
+    await world.aws.ec2.send(new DeleteNetworkAclEntryCommand({ NetworkAclId: acl, RuleNumber: 100, Egress: false }))
+    const opened = await run.verify()
+    expect([opened.state, JSON.stringify(opened.observed)]).toEqual([
+      'failed',
+      expect.stringContaining(`${acl}, has allow 0.0.0.0/0 out, lacks 10.9.8.7/32 in`),
+    ])
+    await run.apply(await run.plan())
+    expect((await run.verify()).observed.filter(({ holds }) => !holds)).toEqual([])
     expect((await run.undo(changes)).state).toBe('verified')
     expect(await world.describe()).toEqual(original)
   })
@@ -335,6 +370,100 @@ describe.skipIf(skip)('containment aws-ec2', () => {
     for (const world of worlds) expect(await connected(world)).toBe(false)
     expect((await incident.run(release)).open).toEqual([])
     expect(await Promise.all(worlds.map((world) => world.describe()))).toEqual(originals)
+  })
+
+  it('puts the profile that denies everything right again when somebody took its denial away', async () => {
+    const world = await small()
+    const run = operate({ adapter, target: target({ autoScalingGroup: world.group }) })
+    await run.apply(await run.plan())
+    expect(await run.plan()).toEqual([])
+    const { IamInstanceProfileAssociations } = await world.aws.ec2.send(
+      new DescribeIamInstanceProfileAssociationsCommand({
+        Filters: [{ Name: 'instance-id', Values: [...world.instances] }],
+      }),
+    )
+    const denied = must(IamInstanceProfileAssociations?.[0]?.IamInstanceProfile?.Arn?.split('/').at(-1))
+    await world.aws.iam.send(new DeleteRolePolicyCommand({ RoleName: denied, PolicyName: 'mcp-ir-deny-everything' }))
+    const seen = await run.verify()
+    expect(seen.residue.join('\n')).toContain('there is a profile that denies everything')
+    expect(seen.residue.join('\n')).toContain('has no role that may do anything')
+    await run.apply(await run.plan())
+    await world.aws.iam.send(new GetRolePolicyCommand({ RoleName: denied, PolicyName: 'mcp-ir-deny-everything' }))
+    // Another role in its place, which may do everything.
+    await world.aws.iam.send(
+      new RemoveRoleFromInstanceProfileCommand({ InstanceProfileName: denied, RoleName: denied }),
+    )
+    await world.aws.iam.send(
+      new AddRoleToInstanceProfileCommand({ InstanceProfileName: denied, RoleName: world.group }),
+    )
+    expect((await run.verify()).residue.join('\n')).toContain('there is a profile that denies everything')
+    await run.apply(await run.plan())
+    expect((await run.verify()).observed.filter(({ holds }) => !holds)).toEqual([])
+  })
+
+  it('tells what was changed of the metadata service, the minimum and the tag, and puts back only what it changed', async () => {
+    const world = await small()
+    const [id = ''] = world.instances
+    const run = operate({ adapter, target: target({ autoScalingGroup: world.group }) })
+    const changes = await run.plan()
+    await run.apply(changes)
+    expect(await run.drift(changes)).toEqual([])
+    await world.aws.ec2.send(new ModifyInstanceMetadataOptionsCommand({ InstanceId: id, HttpTokens: 'required' }))
+    await world.aws.ec2.send(
+      new CreateTagsCommand({ Resources: [id], Tags: [{ Key: 'mcp-ir:case', Value: 'theirs' }] }),
+    )
+    await world.aws.scaling.send(
+      new UpdateAutoScalingGroupCommand({ AutoScalingGroupName: world.group, MinSize: 2, MaxSize: 5 }),
+    )
+    expect([...(await run.drift(changes))].sort()).toEqual(
+      [
+        `HttpTokens of ${id} is required now, was optional, and stays as it is`,
+        `${world.group} has a minimum of 2 now, and would get 1 back`,
+        `${id} carries theirs as its case now, and would get none back`,
+      ].sort(),
+    )
+    await run.undo(changes.filter(({ action }) => action === 'close-metadata'))
+    const { Reservations } = await world.aws.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }))
+    expect(Reservations?.[0]?.Instances?.[0]?.MetadataOptions).toMatchObject({
+      HttpEndpoint: 'enabled',
+      HttpTokens: 'required',
+    })
+  })
+
+  it('registers each target again by itself: those that joined later, and all but the one that AWS refuses', async () => {
+    const world = await small()
+    const [kept, stopped, late] = [await standalone(world), await standalone(world), await standalone(world)]
+    const { TargetGroups } = await world.aws.balancing.send(
+      new CreateTargetGroupCommand({
+        Name: `own-${world.group}`.slice(0, 32),
+        Protocol: 'HTTP',
+        Port: 7001,
+        VpcId: world.vpc,
+        TargetType: 'instance',
+      }),
+    )
+    const TargetGroupArn = must(TargetGroups?.[0]?.TargetGroupArn)
+    const register = (...Targets: { Id: string; Port: number }[]) =>
+      world.aws.balancing.send(new RegisterTargetsCommand({ TargetGroupArn, Targets }))
+    const registered = async () => {
+      const { TargetHealthDescriptions } = await world.aws.balancing.send(
+        new DescribeTargetHealthCommand({ TargetGroupArn }),
+      )
+      return (TargetHealthDescriptions ?? []).map(({ Target }) => `${Target?.Id}:${Target?.Port}`).sort()
+    }
+    await register({ Id: kept, Port: 7001 }, { Id: stopped, Port: 7001 })
+    const incident = new AwsIncident({ instances: [kept, stopped, late], autoScalingGroup: undefined, group: '' })
+    await incident.run(isolate)
+    expect(await registered()).toEqual([])
+    await register({ Id: late, Port: 7001 })
+    await incident.run(isolate)
+    expect(await registered()).toEqual([])
+    await world.aws.ec2.send(new StopInstancesCommand({ InstanceIds: [stopped] }))
+    const released = await incident.run(release)
+    expect(await registered()).toEqual([`${kept}:7001`, `${late}:7001`].sort())
+    expect(released.open.filter((one) => one.includes('out of target group')).join()).toContain(stopped)
+    expect(released.open.join()).not.toContain(kept)
+    expect(released.open.join()).not.toContain(late)
   })
 
   it('knows a stopped instance: no flow of it can live on, and nothing passes through an open group', async () => {

@@ -1,6 +1,7 @@
 import { awsCode, awsError } from '../../aws/clients.ts'
 import type { Action, ActionCall, Call, Change, Json, Observation, Receipt } from '../../change.ts'
 import { IrError } from '../../errors.ts'
+import { mustBeHere } from './place.ts'
 import type { Target } from './reading.ts'
 
 /** What one change does, how it is observed and how it is put back, in terms of its parameters and its undo. */
@@ -34,6 +35,7 @@ function actionOf({ apply, holds, back }: AwsAction): Action<Target> {
   const action: Action<Target> = {
     async apply(change, call) {
       notInterrupted(call.signal)
+      await mustBeHere([change], call)
       const output = await unlessSo(
         () => inOurWords<Json | undefined>(change, () => apply(change.params, call, change)),
         () => inOurWords(change, () => holds(change.params, call, change)),
@@ -41,6 +43,7 @@ function actionOf({ apply, holds, back }: AwsAction): Action<Target> {
       return output === undefined ? {} : { output }
     },
     async settle(change, call) {
+      await mustBeHere([change], call)
       const settled = await inOurWords(change, () => holds(change.params, call, change))
       return settled ? { output: { settled: true } } : undefined
     },
@@ -49,9 +52,13 @@ function actionOf({ apply, holds, back }: AwsAction): Action<Target> {
   return {
     ...action,
     undo: {
-      drift: (change, _, call) => inOurWords(change, () => back.drift(change.params, change.undo, call)),
+      async drift(change, _, call) {
+        await mustBeHere([change], call)
+        return inOurWords(change, () => back.drift(change.params, change.undo, call))
+      },
       async apply(change, { output }, call) {
         notInterrupted(call.signal)
+        await mustBeHere([change], call)
         const put = async (): Promise<undefined> => {
           try {
             await back.apply(change.params, change.undo, call, output)
@@ -66,6 +73,7 @@ function actionOf({ apply, holds, back }: AwsAction): Action<Target> {
         return undone(change, output)
       },
       async settle(change, { output }, call) {
+        await mustBeHere([change], call)
         const holdsAgain = await inOurWords(change, async () => {
           try {
             return await back.holds(change.params, change.undo, call, output)

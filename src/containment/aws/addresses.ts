@@ -56,7 +56,14 @@ export const takeAddress: Kind<AddressParams, unknown> = {
   },
   holds: async (params, call) => (await associationNow(call, params)) === undefined,
   back: {
-    drift: async () => [],
+    async drift({ allocation, public: address, eni }, _, call) {
+      const now = (await allAddresses(call)).find(({ AllocationId }) => AllocationId === allocation)
+      if (now === undefined) return [`${address} is no longer of this account`]
+      const other = now.NetworkInterfaceId
+      return other === undefined || other === eni
+        ? []
+        : [`${address} leads to ${other} now, and would not be taken from it`]
+    },
     async apply({ allocation, eni, private: PrivateIpAddress }, _, call) {
       // It is never taken away from whom somebody gave it meanwhile.
       await clients(call).ec2.send(

@@ -1,9 +1,10 @@
-import type { Call, Change, Json } from '../../change.ts'
+import type { Call, Change } from '../../change.ts'
 import { addressAims } from './addresses.ts'
 import { cutAims } from './interfaces.ts'
 import { aclAims } from './network-acl.ts'
+import { identity, placed } from './place.ts'
 import { protectionAims } from './protections.ts'
-import { clients, type Target } from './reading.ts'
+import type { Target } from './reading.ts'
 import { roleAims } from './role.ts'
 import { leaveAims, suspendAims } from './scaling.ts'
 import { sessionAims } from './sessions.ts'
@@ -29,7 +30,7 @@ export interface Drafting {
     target: string,
     rest: Pick<Change, 'summary' | 'priority'> &
       Partial<Pick<Change, 'after' | 'undo' | 'breaks' | 'effect' | 'facts'>> & {
-        readonly params: unknown
+        readonly params: object
         readonly command: string
       } & Pick<Aim, 'holds' | 'claim' | 'seen'>,
   ) => string
@@ -40,7 +41,8 @@ const beforeScaling = new Set(['isolate-interface', 'cut-subnet', 'take-address'
 
 /** All that isolation wants of the world. What holds already is told by the verdict; what does not is the plan. */
 export async function aims(world: World, call: Call<Target>): Promise<Aim[]> {
-  const region = await clients(call).ec2.config.region()
+  const place = await identity(call)
+  const { region } = place
   const found: Aim[] = []
   const drafting: Drafting = {
     world,
@@ -60,7 +62,7 @@ export async function aims(world: World, call: Call<Target>): Promise<Aim[]> {
           after: [],
           breaks: [],
           ...change,
-          params: params as Json,
+          params: placed(params, place),
           command: `aws ${command} --region ${region}`,
         },
       })

@@ -2,6 +2,9 @@ import {
   CreateNetworkAclCommand,
   CreateNetworkAclEntryCommand,
   DeleteNetworkAclCommand,
+  DeleteNetworkAclEntryCommand,
+  type NetworkAcl,
+  type NetworkAclEntry,
   type NetworkInterface,
   ReplaceNetworkAclAssociationCommand,
 } from '@aws-sdk/client-ec2'
@@ -42,9 +45,9 @@ export function aclAims({ world, call, aim }: Drafting): void {
     const id = call.changeId('isolation-acl', `network ACL for ${vpc}`)
     made.set(vpc, id)
     aim('isolation-acl', `network ACL for ${vpc}`, {
-      holds: world.acls.has(id),
+      holds: lets(world.acls.get(id), allow),
       claim: `there is a network ACL in ${vpc} that lets nothing through${allow.length === 0 ? '' : ` but ${allow.join(', ')}`}`,
-      seen: world.acls.get(id)?.NetworkAclId ?? 'there is none',
+      seen: seen(world.acls.get(id), allow),
       summary: `Make a network ACL in ${vpc} that lets nothing through${allow.length === 0 ? '' : ` but ${allow.join(', ')}`}`,
       effect: 'creates',
       priority: 'essential',
@@ -78,36 +81,78 @@ function named({ Attachment, NetworkInterfaceId, Description, PrivateIpAddress }
   return `${NetworkInterfaceId} (${safe(Description === undefined || Description === '' ? 'no description' : Description, 80)})`
 }
 
+/** The last rule of every ACL, which denies all: https://docs.aws.amazon.com/vpc/latest/userguide/nacl-basics.html */
+const lastRule = 32_767
+
+const place = ({ Egress, CidrBlock, Ipv6CidrBlock }: Pick<NetworkAclEntry, 'Egress' | 'CidrBlock' | 'Ipv6CidrBlock'>) =>
+  `${CidrBlock ?? Ipv6CidrBlock} ${Egress === true ? 'out' : 'in'}`
+
+/** It keeps no state: answers need a rule too. */
+function wantedEntries(allow: readonly string[]) {
+  return allow.flatMap((cidr) =>
+    [false, true].map((Egress) => ({
+      Egress,
+      ...(cidr.includes(':') ? { Ipv6CidrBlock: cidr } : { CidrBlock: cidr }),
+    })),
+  )
+}
+
+/** What it lets through that it should not, and what it should and does not. */
+function difference({ Entries = [] }: NetworkAcl, allow: readonly string[]) {
+  const wanted = wantedEntries(allow)
+  const asWanted = (entry: NetworkAclEntry): boolean =>
+    entry.RuleAction === 'allow' && entry.Protocol === '-1' && wanted.some((one) => place(one) === place(entry))
+  return {
+    surplus: Entries.filter((entry) => (entry.RuleNumber ?? 0) < lastRule && !asWanted(entry)),
+    missing: wanted.filter((one) => !Entries.some((entry) => asWanted(entry) && place(entry) === place(one))),
+  }
+}
+
+/** Whether it lets these through and nobody else, by its rules. */
+function lets(acl: NetworkAcl | undefined, allow: readonly string[]): boolean {
+  if (acl === undefined) return false
+  const { surplus, missing } = difference(acl, allow)
+  return surplus.length === 0 && missing.length === 0
+}
+
+function seen(acl: NetworkAcl | undefined, allow: readonly string[]): string {
+  if (acl === undefined) return 'there is none'
+  const { surplus, missing } = difference(acl, allow)
+  const rules = [
+    ...surplus.map((one) => `has ${one.RuleAction} ${place(one)}`),
+    ...missing.map((one) => `lacks ${place(one)}`),
+  ]
+  return [acl.NetworkAclId, ...rules].join(', ')
+}
+
 export const isolationAcl: Kind<AclParams, unknown> = {
   async apply({ vpc, allow, made }, call) {
     const { ec2 } = clients(call)
-    const acl = (await findAcl(call, made))?.NetworkAclId ?? (await create(vpc, call, made))
-    // A new one lets nothing through by itself. It keeps no state: answers need a rule too.
-    for (const [index, cidr] of allow.entries()) {
-      for (const Egress of [false, true]) {
-        const where = cidr.includes(':') ? { Ipv6CidrBlock: cidr } : { CidrBlock: cidr }
-        try {
-          await ec2.send(
-            new CreateNetworkAclEntryCommand({
-              NetworkAclId: acl,
-              RuleNumber: 100 + index,
-              Protocol: '-1',
-              RuleAction: 'allow',
-              Egress,
-              ...where,
-            }),
-          )
-        } catch (error) {
-          if (awsCode(error) !== 'NetworkAclEntryAlreadyExists') throw error
-        }
-      }
+    // A new one lets nothing through by itself.
+    const before = (await findAcl(call, made)) ?? (await create(vpc, call, made))
+    const { NetworkAclId, Entries = [] } = before
+    const { surplus, missing } = difference(before, allow)
+    for (const { RuleNumber, Egress } of surplus) {
+      await ec2
+        .send(new DeleteNetworkAclEntryCommand({ NetworkAclId, RuleNumber, Egress }))
+        .catch(unless('InvalidNetworkAclEntry.NotFound'))
     }
-    return { acl }
+    const taken = new Set(Entries.map(({ RuleNumber }) => RuleNumber))
+    const free = Array.from({ length: missing.length + taken.size }, (_, index) => 100 + index).filter(
+      (number) => !taken.has(number),
+    )
+    for (const [index, entry] of missing.entries()) {
+      const rule = { NetworkAclId, RuleNumber: free[index], Protocol: '-1', RuleAction: 'allow' as const, ...entry }
+      await ec2.send(new CreateNetworkAclEntryCommand(rule)).catch(unless('NetworkAclEntryAlreadyExists'))
+    }
+    if (!lets(await findAcl(call, made), allow)) {
+      throw new IrError('unreachable', `The rules of ${NetworkAclId} are not yet as they should be.`, {
+        ambiguous: true,
+      })
+    }
+    return { acl: NetworkAclId ?? '' }
   },
-  async holds({ allow, made }, call) {
-    const found = await findAcl(call, made)
-    return found?.Entries?.filter((one) => one.RuleAction === 'allow').length === 2 * allow.length
-  },
+  holds: async ({ allow, made }, call) => lets(await findAcl(call, made), allow),
   back: {
     drift: async () => [],
     async apply({ made }, _, call) {
@@ -120,7 +165,7 @@ export const isolationAcl: Kind<AclParams, unknown> = {
 }
 
 /** Found again by its tag, so that who may not tag cannot make one. */
-async function create(VpcId: string, call: ActionCall<Target>, changeId: string): Promise<string> {
+async function create(VpcId: string, call: ActionCall<Target>, changeId: string): Promise<NetworkAcl> {
   const { NetworkAcl } = await clients(call).ec2Once.send(
     new CreateNetworkAclCommand({
       VpcId,
@@ -128,7 +173,14 @@ async function create(VpcId: string, call: ActionCall<Target>, changeId: string)
       TagSpecifications: tagsFor('network-acl', call, changeId),
     }),
   )
-  return NetworkAcl?.NetworkAclId ?? ''
+  return NetworkAcl ?? {}
+}
+
+/** The call was sent twice. */
+function unless(code: string): (error: unknown) => void {
+  return (error) => {
+    if (awsCode(error) !== code) throw error
+  }
 }
 
 export const cutSubnet: Kind<SubnetParams, { acl: string }> = {

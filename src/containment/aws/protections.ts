@@ -4,7 +4,8 @@ import { safe } from '../../ui/safe-text.ts'
 import type { Kind } from './action.ts'
 import type { Drafting } from './aims.ts'
 import { readAttributesOf, readInstance } from './read-instances.ts'
-import { caseTag, clients, type Target } from './reading.ts'
+import { atOnce, caseTag, clients, type Target } from './reading.ts'
+import { together } from './together.ts'
 
 /** The instance and its volumes are kept, and marked with the case. */
 
@@ -107,18 +108,20 @@ export const keepVolume: Kind<VolumeParams, unknown> = {
 
 export const tagInstance: Kind<InstanceParams, { value: string | null }> = {
   async apply({ instance }, call) {
-    await clients(call).ec2.send(
-      new CreateTagsCommand({ Resources: [instance], Tags: [{ Key: caseTag, Value: call.caseId }] }),
-    )
+    await setTag(call, instance, call.caseId)
   },
   holds: async ({ instance }, call) => (await tagNow(call, instance)) === call.caseId,
   back: {
-    drift: async () => [],
+    async drift({ instance }, { value }, call) {
+      const now = await tagNow(call, instance)
+      return now === null || now === value || now === call.caseId
+        ? []
+        : [
+            `${instance} carries ${safe(now)} as its case now, and would get ${value === null ? 'none' : safe(value)} back`,
+          ]
+    },
     async apply({ instance }, { value }, call) {
-      const { ec2 } = clients(call)
-      const Resources = [instance]
-      if (value === null) await ec2.send(new DeleteTagsCommand({ Resources, Tags: [{ Key: caseTag }] }))
-      else await ec2.send(new CreateTagsCommand({ Resources, Tags: [{ Key: caseTag, Value: value }] }))
+      await setTag(call, instance, value)
     },
     holds: async ({ instance }, { value }, call) => (await tagNow(call, instance)) === value,
   },
@@ -147,6 +150,17 @@ async function setVolume(
       BlockDeviceMappings: [{ DeviceName, Ebs: { DeleteOnTermination } }],
     }),
   )
+}
+
+/** The same one of many instances in one call. */
+async function setTag(call: Call<Target>, instance: string, Value: string | null): Promise<void> {
+  const { ec2 } = clients(call)
+  await together(call, `tag ${Value ?? ''}`, instance, atOnce, (instances) => {
+    const Resources = [...instances]
+    return Value === null
+      ? ec2.send(new DeleteTagsCommand({ Resources, Tags: [{ Key: caseTag }] }))
+      : ec2.send(new CreateTagsCommand({ Resources, Tags: [{ Key: caseTag, Value }] }))
+  })
 }
 
 async function deletesVolume(call: Call<Target>, instance: string, device: string): Promise<boolean | undefined> {

@@ -1,33 +1,11 @@
 import { networkInterfaces } from 'node:os'
 import type { Instance, NetworkInterface } from '@aws-sdk/client-ec2'
-import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
-import { awsClient } from '../../aws/clients.ts'
-import type { Call, Problem } from '../../change.ts'
+import type { Problem } from '../../change.ts'
 import { safe } from '../../ui/safe-text.ts'
-import { reading, type Target } from './reading.ts'
+import type { Caller } from './place.ts'
 import type { World } from './world.ts'
 
 /** What is never cut off without being asked for: the responder's own machine, and nodes that others' pods run on. */
-
-/** Who we are to AWS. An instance's role session is named after the instance. */
-interface Caller {
-  readonly account: string
-  readonly arn: string
-}
-
-/** The responder's own identity, before any role of the deployment is assumed. */
-export async function identity(call: Pick<Call<Target>, 'target' | 'signal'>): Promise<Caller> {
-  const { region, role } = call.target.deployment
-  return reading(async () => {
-    const ask = (scope: { region: string | undefined; role?: string | undefined }) =>
-      awsClient(STSClient, scope, 'reads', call.signal).send(new GetCallerIdentityCommand({}), {
-        abortSignal: call.signal,
-      })
-    const own = await ask({ region })
-    const acting = role === undefined ? own : await ask({ region, role })
-    return { account: acting.Account ?? '', arn: own.Arn ?? '' }
-  })
-}
 
 export function refusals(world: World, caller: Caller): Problem[] {
   const problems: Problem[] = []

@@ -1,6 +1,4 @@
-import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isDeepStrictEqual } from 'node:util'
 import {
   AssociateIamInstanceProfileCommand,
   DisassociateIamInstanceProfileCommand,
@@ -8,25 +6,14 @@ import {
   ModifyInstanceMetadataOptionsCommand,
   ReplaceIamInstanceProfileAssociationCommand,
 } from '@aws-sdk/client-ec2'
-import {
-  AddRoleToInstanceProfileCommand,
-  CreateInstanceProfileCommand,
-  CreateRoleCommand,
-  DeleteInstanceProfileCommand,
-  DeleteRoleCommand,
-  DeleteRolePolicyCommand,
-  GetInstanceProfileCommand,
-  GetRoleCommand,
-  PutRolePolicyCommand,
-  RemoveRoleFromInstanceProfileCommand,
-} from '@aws-sdk/client-iam'
-import { awsCode, awsError } from '../../aws/clients.ts'
+import { awsError } from '../../aws/clients.ts'
 import type { Call, Json } from '../../change.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { Kind } from './action.ts'
 import type { Drafting } from './aims.ts'
+import { type DenyParams, deniesAll, denyName, denyTarget, isNamed, wasMade } from './deny-profile.ts'
 import { readInstance, readProfilesOf } from './read-instances.ts'
-import { clients, groupName, type Reading, type Target } from './reading.ts'
+import { clients, type Target } from './reading.ts'
 
 /**
  * What the instances may do: their profile is replaced by one whose role is denied everything, or, where IAM lets us make
@@ -42,34 +29,32 @@ interface ProfileParams extends InstanceParams {
   denied: string
 }
 
-interface DenyParams {
-  name: string
-}
-
 export function roleAims({ world, call, aim }: Drafting): void {
   const denied = denyName(call)
   // The associations tell it; where they may not be read, the instance itself does.
   const arnOf = ({ InstanceId, IamInstanceProfile }: Instance): string | undefined =>
     (world.profiles.find((one) => one.InstanceId === InstanceId)?.IamInstanceProfile ?? IamInstanceProfile)?.Arn
-  const wanted = world.instances.map(arnOf).some((arn) => arn !== undefined && !isNamed(arn, denied))
-  const made = wanted
-    ? aim('deny-profile', denyTarget(call), {
-        holds: false,
-        claim: `there is a profile that denies everything: ${denied}`,
-        seen: 'instances have another one',
-        summary: `Make instance profile ${denied}, whose role is denied everything`,
-        effect: 'creates',
-        priority: 'best-effort',
-        params: { name: denied } satisfies DenyParams,
-        undo: { delete: true },
-        command: `iam create-instance-profile --instance-profile-name ${denied}`,
-      })
-    : undefined
+  const arns = world.instances.flatMap((instance) => arnOf(instance) ?? [])
+  const others = arns.filter((arn) => !isNamed(arn, denied))
+  const made =
+    arns.length > 0
+      ? aim('deny-profile', denyTarget(call), {
+          holds: others.length === 0 && world.deniesAll,
+          claim: `there is a profile that denies everything: ${denied}`,
+          seen: others.length > 0 ? 'instances have another one' : world.deniesAll ? 'it does' : 'it is not seen to',
+          summary: `Make instance profile ${denied}, whose role is denied everything`,
+          effect: 'creates',
+          priority: 'best-effort',
+          params: { name: denied } satisfies DenyParams,
+          undo: { delete: true },
+          command: `iam create-instance-profile --instance-profile-name ${denied}`,
+        })
+      : undefined
   for (const instance of world.instances) {
     const id = instance.InstanceId ?? ''
     const profile = world.profiles.find(({ InstanceId }) => InstanceId === id)
     const arn = arnOf(instance)
-    const harmless = arn === undefined || isNamed(arn, denied)
+    const harmless = arn === undefined || (isNamed(arn, denied) && world.deniesAll)
     aim('replace-profile', `instance ${id}`, {
       holds: harmless,
       claim: `${id} has no role that may do anything`,
@@ -90,125 +75,10 @@ export function roleAims({ world, call, aim }: Drafting): void {
         summary: `Close the metadata service to ${id}, so that it fetches no more credentials`,
         priority: 'best-effort',
         params: { instance: id } satisfies InstanceParams,
-        undo: metadataOptions(instance),
+        undo: { ...metadataOptions(instance) } as Json,
         command: `ec2 modify-instance-metadata-options --instance-id ${id} --http-endpoint disabled`,
       })
     }
-  }
-}
-
-/** Told by the case, as the plan must be the same whatever the case is called; the name of the profile is a hash of it. */
-const denyTarget = (call: Reading): string => `instance profile that denies everything, of ${groupName(call)}`
-
-/** The same in every run of the case; IAM takes at most 64 characters. */
-function denyName(call: Reading): string {
-  return `mcp-ir-deny-${createHash('sha256').update(groupName(call)).digest('hex').slice(0, 16)}`
-}
-
-const isNamed = (arn: string, name: string): boolean => arn.endsWith(`/${name}`)
-
-const policyName = 'mcp-ir-deny-everything'
-const denyAll = JSON.stringify({
-  Version: '2012-10-17',
-  Statement: [{ Effect: 'Deny', Action: '*', Resource: '*' }],
-})
-const trust = JSON.stringify({
-  Version: '2012-10-17',
-  Statement: [{ Effect: 'Allow', Principal: { Service: 'ec2.amazonaws.com' }, Action: 'sts:AssumeRole' }],
-})
-
-/** Everything here goes by name, so that it can be sent again. */
-export const denyProfile: Kind<DenyParams, unknown> = {
-  async apply({ name }, call): Promise<Json> {
-    const { iam } = clients(call)
-    const unlessThere = (work: Promise<unknown>): Promise<unknown> =>
-      work.catch((error) => {
-        if (!/^EntityAlreadyExists/.test(awsCode(error) ?? '')) throw error
-      })
-    try {
-      await unlessThere(
-        iam.send(
-          new CreateRoleCommand({
-            RoleName: name,
-            AssumeRolePolicyDocument: trust,
-            Description: `mcp-ir ${call.caseId}: denied everything`,
-          }),
-        ),
-      )
-      // Before the profile, which without it would deny only for want of a permission.
-      await iam.send(new PutRolePolicyCommand({ RoleName: name, PolicyName: policyName, PolicyDocument: denyAll }))
-      await unlessThere(iam.send(new CreateInstanceProfileCommand({ InstanceProfileName: name })))
-      await addRole(call, name)
-      return { profile: name }
-    } catch (error) {
-      // It is an extra: without it the profiles are taken away instead of replaced.
-      const known = awsError(error, 'Making a profile that denies everything')
-      if (known.code === 'interrupted') throw known
-      await remove(iam, name).catch(() => {})
-      return { profile: null, why: known.message }
-    }
-  },
-  holds: ({ name }, call) => hasRole(call, name),
-  back: {
-    drift: async () => [],
-    async apply({ name }, _, call, output) {
-      if (isMade(output)) await remove(clients(call).iam, name)
-    },
-    async holds({ name }, _, call, output) {
-      if (!isMade(output)) return true
-      const { iam } = clients(call)
-      const left = await Promise.all([
-        orNone(iam.send(new GetInstanceProfileCommand({ InstanceProfileName: name }))),
-        orNone(iam.send(new GetRoleCommand({ RoleName: name }))),
-      ])
-      return left.every((one) => Object.keys(one).length === 0)
-    },
-  },
-}
-
-/** Whether the profile could be made, or was found to be there. */
-function isMade(output: Json | undefined): boolean {
-  if (output === undefined || output === null || typeof output !== 'object') return false
-  return 'settled' in output || ('profile' in output && output.profile !== null)
-}
-
-async function remove(iam: ReturnType<typeof clients>['iam'], name: string): Promise<void> {
-  const names = { InstanceProfileName: name, RoleName: name }
-  await orNone(iam.send(new RemoveRoleFromInstanceProfileCommand(names)))
-  await orNone(iam.send(new DeleteInstanceProfileCommand(names)))
-  await orNone(iam.send(new DeleteRolePolicyCommand({ ...names, PolicyName: policyName })))
-  await orNone(iam.send(new DeleteRoleCommand(names)))
-}
-
-/**
- * The SDK takes the refusal of a second role (LimitExceeded) for throttling and would wait on it: so it is sent once, and
- * after a lost answer it is asked whether the role is there.
- */
-async function addRole(call: Call<Target>, name: string): Promise<void> {
-  for (let tried = 1; ; tried++) {
-    if (await hasRole(call, name)) return
-    try {
-      const names = { InstanceProfileName: name, RoleName: name }
-      await clients(call).iamOnce.send(new AddRoleToInstanceProfileCommand(names))
-      return
-    } catch (error) {
-      if (!awsError(error, 'Adding the role').ambiguous || tried === 3) throw error
-    }
-  }
-}
-
-async function hasRole(call: Call<Target>, name: string): Promise<boolean> {
-  const asked = clients(call).iam.send(new GetInstanceProfileCommand({ InstanceProfileName: name }))
-  return (await orNone(asked)).InstanceProfile?.Roles?.some(({ RoleName }) => RoleName === name) === true
-}
-
-/** What is not there is no error, neither when it is looked for nor when it is deleted. */
-async function orNone<T>(asked: Promise<T>): Promise<Partial<T>> {
-  try {
-    return await asked
-  } catch (error) {
-    if (awsCode(error)?.startsWith('NoSuchEntity') !== true) throw error
-    return {}
   }
 }
 
@@ -245,7 +115,7 @@ export const replaceProfile: Kind<ProfileParams, { arn: string | null }> = {
   },
   holds: async ({ instance, denied }, call) => {
     const now = await profileNow(call, instance)
-    return now === null || isNamed(now, denied)
+    return now === null || (isNamed(now, denied) && (await deniesAll(call, denied)))
   },
   back: {
     async drift({ instance, denied }, { arn }, call) {
@@ -271,47 +141,58 @@ export const replaceProfile: Kind<ProfileParams, { arn: string | null }> = {
   },
 }
 
-function wasMade(call: Call<Target>): boolean {
-  const { changes, receipts } = call
-  const change = changes.find(({ action, target }) => action === 'deny-profile' && target === denyTarget(call))
-  return change !== undefined && isMade(receipts.get(change.id)?.output)
-}
-
 async function profileNow(call: Call<Target>, instance: string): Promise<string | null> {
   return (await readProfilesOf(call, instance))[0]?.IamInstanceProfile?.Arn ?? null
 }
 
-export const closeMetadata: Kind<InstanceParams, ReturnType<typeof metadataOptions>> = {
-  async apply({ instance }, call) {
-    await clients(call).ec2.send(
-      new ModifyInstanceMetadataOptionsCommand({ InstanceId: instance, HttpEndpoint: 'disabled' }),
-    )
-  },
+export const closeMetadata: Kind<InstanceParams, MetadataOptions> = {
+  apply: ({ instance }, call) => setEndpoint(call, instance, 'disabled'),
   holds: async ({ instance }, call) => (await metadataNow(call, instance))?.HttpEndpoint === 'disabled',
   back: {
-    drift: async () => [],
-    async apply({ instance }, options, call) {
-      await clients(call).ec2.send(new ModifyInstanceMetadataOptionsCommand({ InstanceId: instance, ...options }))
-    },
-    async holds({ instance }, options, call) {
+    async drift({ instance }, before, call) {
       const now = await metadataNow(call, instance)
-      return now === undefined || isDeepStrictEqual(now, options)
+      if (now === undefined) return []
+      // Nothing but the endpoint was changed, and nothing else is put back.
+      const changed = otherOptions.filter((name) => now[name] !== undefined && now[name] !== before[name])
+      return changed.map(
+        (name) => `${name} of ${instance} is ${now[name]} now, was ${before[name]}, and stays as it is`,
+      )
+    },
+    async apply({ instance }, before, call) {
+      const now = await metadataNow(call, instance)
+      if (now === undefined) return
+      // As they are now, said once more: what is not said is left as it is by AWS, and lost by others.
+      const { HttpEndpoint = 'enabled', ...others } = { ...before, ...now, HttpEndpoint: before.HttpEndpoint }
+      await setEndpoint(call, instance, HttpEndpoint, others)
+    },
+    async holds({ instance }, { HttpEndpoint = 'enabled' }, call) {
+      const now = await metadataNow(call, instance)
+      return now === undefined || now.HttpEndpoint === HttpEndpoint
     },
   },
 }
 
-/** What of the metadata service can be set, without what is not known. */
-function metadataOptions({ MetadataOptions: now }: Instance) {
-  return {
-    ...(now?.HttpEndpoint === undefined ? {} : { HttpEndpoint: now.HttpEndpoint }),
-    ...(now?.HttpTokens === undefined ? {} : { HttpTokens: now.HttpTokens }),
-    ...(now?.HttpPutResponseHopLimit === undefined ? {} : { HttpPutResponseHopLimit: now.HttpPutResponseHopLimit }),
-    ...(now?.HttpProtocolIpv6 === undefined ? {} : { HttpProtocolIpv6: now.HttpProtocolIpv6 }),
-    ...(now?.InstanceMetadataTags === undefined ? {} : { InstanceMetadataTags: now.InstanceMetadataTags }),
-  }
+async function setEndpoint(
+  call: Call<Target>,
+  InstanceId: string,
+  HttpEndpoint: 'enabled' | 'disabled',
+  others: MetadataOptions = {},
+): Promise<undefined> {
+  await clients(call).ec2.send(new ModifyInstanceMetadataOptionsCommand({ InstanceId, ...others, HttpEndpoint }))
 }
 
-async function metadataNow(call: Call<Target>, id: string): Promise<ReturnType<typeof metadataOptions> | undefined> {
+const otherOptions = ['HttpTokens', 'HttpPutResponseHopLimit', 'HttpProtocolIpv6', 'InstanceMetadataTags'] as const
+const optionNames = ['HttpEndpoint', ...otherOptions] as const
+
+type MetadataOptions = Pick<NonNullable<Instance['MetadataOptions']>, (typeof optionNames)[number]>
+
+/** What of the metadata service can be set, without what is not known. */
+function metadataOptions({ MetadataOptions: now }: Instance): MetadataOptions {
+  const known = optionNames.flatMap((name) => (now?.[name] === undefined ? [] : [[name, now[name]]]))
+  return Object.fromEntries(known)
+}
+
+async function metadataNow(call: Call<Target>, id: string): Promise<MetadataOptions | undefined> {
   const instance = await readInstance(call, id)
   return instance === undefined ? undefined : metadataOptions(instance)
 }

@@ -22,6 +22,9 @@ import { together } from './together.ts'
 
 /** Auto scaling: it starts nothing, ends nothing, and lets the instances go. */
 
+/** Of what leaves or joins: https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DetachInstances.html */
+const atOnce = 20
+
 /** Everything that would terminate a quarantined instance or start another copy of the same build. */
 const processes = ['Launch', 'Terminate', 'HealthCheck', 'ReplaceUnhealthy', 'AZRebalance']
 
@@ -167,10 +170,13 @@ export const lowerMinimum: Kind<MinimumParams, { minSize: number }> = {
     return group === undefined || (group.MinSize ?? 0) <= minSize
   },
   back: {
-    async drift({ scaling }, _, call) {
-      return (await readScalingGroup(call, scaling)) !== undefined
+    async drift({ scaling, minSize: ours }, { minSize: former }, call) {
+      const group = await readScalingGroup(call, scaling)
+      if (group === undefined) return [`auto scaling group ${safe(scaling)} is gone`]
+      const now = group.MinSize ?? 0
+      return now === former || now === ours
         ? []
-        : [`auto scaling group ${safe(scaling)} is gone`]
+        : [`${safe(scaling)} has a minimum of ${now} now, and would get ${former} back`]
     },
     async apply({ scaling }, { minSize: MinSize }, call) {
       const group = await readScalingGroup(call, scaling)
@@ -200,7 +206,10 @@ export const detachFromScaling: Kind<DetachParams, DetachUndo> = {
   },
   back: {
     async drift({ scaling, instance }, _, call) {
-      if ((await readInstance(call, instance)) === undefined) return [`${instance} no longer exists`]
+      const now = await readInstance(call, instance)
+      if (now === undefined) return [`${instance} no longer exists`]
+      const other = now.Tags?.find(({ Key }) => Key === 'aws:autoscaling:groupName')?.Value
+      if (other !== undefined && other !== scaling) return [`${instance} is in auto scaling group ${safe(other)} now`]
       return (await readScalingGroup(call, scaling)) !== undefined
         ? []
         : [`auto scaling group ${safe(scaling)} is gone`]
@@ -209,7 +218,9 @@ export const detachFromScaling: Kind<DetachParams, DetachUndo> = {
       const group = { AutoScalingGroupName: scaling, InstanceIds: [instance] }
       const { scaling: client, scalingOnce } = clients(call)
       if ((await memberState(call, scaling, instance)) === undefined) {
-        await scalingOnce.send(new AttachInstancesCommand(group))
+        await together(call, `attach ${scaling}`, instance, atOnce, (instances) =>
+          scalingOnce.send(new AttachInstancesCommand({ AutoScalingGroupName: scaling, InstanceIds: [...instances] })),
+        )
       }
       if (standby && !isStandby(await memberState(call, scaling, instance))) {
         // As it was: not counted, so that nothing is started in its place.
@@ -226,9 +237,6 @@ export const detachFromScaling: Kind<DetachParams, DetachUndo> = {
     },
   },
 }
-
-/** https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DetachInstances.html */
-const atOnce = 20
 
 /** Together with the others that leave their group now. */
 function detach(call: Call<Target>, { scaling, instance, standby, members }: DetachParams): Promise<void> {

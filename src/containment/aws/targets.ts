@@ -7,12 +7,14 @@ import { safe } from '../../ui/safe-text.ts'
 import type { Kind } from './action.ts'
 import type { Drafting } from './aims.ts'
 import { readTargets } from './read-serving.ts'
-import { clients } from './reading.ts'
+import { atOnce, clients, type Reading } from './reading.ts'
+import { together } from './together.ts'
 
 /** Load balancers send nothing more. */
 
 interface TargetsParams {
   arn: string
+  /** One; journals of old have all of a group in one change. */
   targets: TargetDescription[]
 }
 
@@ -29,17 +31,20 @@ export function targetAims({ world, aim }: Drafting): void {
       ...(Port === undefined ? {} : { Port }),
       ...(AvailabilityZone === undefined ? {} : { AvailabilityZone }),
     }))
-    const params: TargetsParams = { arn, targets: plain }
-    aim('deregister-targets', `target group ${arn}`, {
-      holds: false,
-      claim: claim(params),
-      seen: `registered: ${listed(plain)}`,
-      summary: `Take ${listed(plain)} out of target group ${safe(arn.split('/')[1] ?? arn)}`,
-      priority: 'best-effort',
-      params,
-      undo: { targets: plain },
-      command: `elbv2 deregister-targets --target-group-arn ${arn} --targets ${plain.map(({ Id, Port }) => `Id=${Id}${Port === undefined ? '' : `,Port=${Port}`}`).join(' ')}`,
-    })
+    // One change for each: who joins later has an undo of its own, and who cannot be registered again keeps nobody.
+    for (const one of plain) {
+      const params: TargetsParams = { arn, targets: [one] }
+      aim('deregister-targets', `${listed([one])} in target group ${arn}`, {
+        holds: false,
+        claim: claim(params),
+        seen: 'registered',
+        summary: `Take ${listed([one])} out of target group ${safe(arn.split('/')[1] ?? arn)}`,
+        priority: 'best-effort',
+        params,
+        undo: { targets: [one] },
+        command: `elbv2 deregister-targets --target-group-arn ${arn} --targets Id=${one.Id}${one.Port === undefined ? '' : `,Port=${one.Port}`}`,
+      })
+    }
   }
 }
 
@@ -52,10 +57,22 @@ const claim = ({ arn, targets }: TargetsParams): string =>
 
 const place = ({ Id, Port }: TargetDescription): string => `${Id}:${Port ?? ''}`
 
+/** Targets of the same group go in one call with those of other changes. */
+async function eachTogether(
+  call: Reading,
+  key: string,
+  targets: readonly TargetDescription[],
+  send: (targets: TargetDescription[]) => Promise<unknown>,
+): Promise<void> {
+  await Promise.all(targets.map((one) => together(call, key, one, atOnce, (some) => send([...some]))))
+}
+
 export const deregisterTargets: Kind<TargetsParams, { targets: TargetDescription[] }> = {
   claim,
   async apply({ arn, targets }, call) {
-    await clients(call).balancing.send(new DeregisterTargetsCommand({ TargetGroupArn: arn, Targets: targets }))
+    await eachTogether(call, `deregister ${arn}`, targets, (Targets) =>
+      clients(call).balancing.send(new DeregisterTargetsCommand({ TargetGroupArn: arn, Targets })),
+    )
   },
   async holds({ arn, targets }, call) {
     const now = (await readTargets(call, arn)).map(place)
@@ -64,7 +81,9 @@ export const deregisterTargets: Kind<TargetsParams, { targets: TargetDescription
   back: {
     drift: async () => [],
     async apply({ arn }, { targets }, call) {
-      await clients(call).balancing.send(new RegisterTargetsCommand({ TargetGroupArn: arn, Targets: targets }))
+      await eachTogether(call, `register ${arn}`, targets, (Targets) =>
+        clients(call).balancing.send(new RegisterTargetsCommand({ TargetGroupArn: arn, Targets })),
+      )
     },
     async holds({ arn }, { targets }, call) {
       const now = (await readTargets(call, arn)).map(place)

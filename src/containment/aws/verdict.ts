@@ -4,6 +4,7 @@ import { safe } from '../../ui/safe-text.ts'
 import { actionsOf, seenDone, settledAgain } from './action.ts'
 import { aims } from './aims.ts'
 import { kinds } from './kinds.ts'
+import { mustBeHere } from './place.ts'
 import type { Target } from './reading.ts'
 import { lastLook, look } from './world.ts'
 
@@ -17,6 +18,7 @@ const limits = [
 
 /** What is, by describing everything again. Only the cut decides; what is best effort is told. */
 export async function verifyIsolated(call: Call<Target>): Promise<Verdict> {
+  await mustBeHere(call.changes, call)
   const world = await lastLook(call)
   const { deployment } = call.target
   const ids = new Set([...world.instances.map(({ InstanceId }) => InstanceId), ...world.ended])

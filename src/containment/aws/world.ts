@@ -13,6 +13,7 @@ import { awsError } from '../../aws/clients.ts'
 import { bounded } from '../../bounded.ts'
 import type { Call } from '../../change.ts'
 import { within } from './deadline.ts'
+import { deniesAll, denyName, isNamed } from './deny-profile.ts'
 import {
   type Attributes,
   describeInstances,
@@ -65,6 +66,8 @@ export interface World {
   /** Target groups with those of our targets that are registered and not on their way out. */
   readonly registrations: readonly Registration[]
   readonly profiles: readonly IamInstanceProfileAssociation[]
+  /** Whether the profile that denies everything is seen to do so; asked where an instance has it. */
+  readonly deniesAll: boolean
   readonly attributes: ReadonlyMap<string, Attributes>
   /** By the change that would make them; undefined when they could not be read. */
   readonly snapshots: ReadonlyMap<string, readonly Snapshot[]> | undefined
@@ -154,9 +157,14 @@ async function readWorld(call: Call<Target>): Promise<World> {
       readAttributes(given, ids, attributes, unread),
     ),
   ])
+  const denied = denyName(call)
+  const arns = [...profiles, ...instances].map((one) => one.IamInstanceProfile?.Arn ?? '')
   return {
     instances,
     interfaces,
+    deniesAll: arns.some((arn) => isNamed(arn, denied))
+      ? await optional('Reading the profile that denies everything', false, (given) => deniesAll(given, denied))
+      : false,
     isolation: own.isolation,
     open: own.open,
     groups,
