@@ -11,6 +11,7 @@ import {
   makeFolder,
   openCase,
   pretendCase,
+  refuseSealed,
   removeFolder,
   type StoredCase,
 } from './case/case.ts'
@@ -578,6 +579,7 @@ async function chooseCase(context: Context, options: IncidentOptions, use: strin
     if (options.server !== undefined && ![server.name, ...server.aliases].includes(options.server)) {
       throw new IrError('input', `Case ${stored.id} is about ${safe(server.name)}, not ${safe(options.server)}.`)
     }
+    refuseSealed(stored.lines)
     if (closedAt !== undefined) {
       throw new IrError('input', `Case ${stored.id} was closed at ${closedAt}.`, {
         hints: ['A new incident on the same server opens a new case: leave --case out.'],
@@ -604,6 +606,7 @@ async function chooseCase(context: Context, options: IncidentOptions, use: strin
   }
   if (use === 'network.release' || use === 'credentials.reinstate') {
     const closed = cases.filter((one) => one.state.server.name === server.name)
+    if (closed[0] !== undefined) refuseSealed(closed[0].lines)
     throw new IrError('input', `${safe(server.name)} has no open case, so there is nothing to put back.`, {
       hints: closed.map(
         (one) => `Case ${one.id} was closed at ${one.state.closedAt}: its journal says what was changed.`,

@@ -5,6 +5,7 @@ import { dirname } from 'node:path'
 import { IrError, systemCode } from './errors.ts'
 import { safe } from './ui/safe-text.ts'
 
+const groupOrOthers = 0o077
 const groupOrOthersWrite = 0o022
 const othersWrite = 0o002
 const sticky = 0o1000
@@ -31,14 +32,31 @@ export async function readRegular(file: string, limit: number): Promise<FileByte
  * @throws IrError refused, with the command that mends it; input as `readRegular`
  */
 export async function readOwned(file: string, limit: number, uid: number | undefined): Promise<FileBytes> {
-  const { content, stats } = await read(
-    file,
-    limit,
-    constants.O_RDONLY | constants.O_NONBLOCK | (constants.O_NOFOLLOW ?? 0),
-  )
+  return (await readChecked(file, limit, uid)).content
+}
+
+async function readChecked(
+  file: string,
+  limit: number,
+  uid: number | undefined,
+): Promise<{ content: FileBytes; stats: Stats }> {
+  const found = await read(file, limit, constants.O_RDONLY | constants.O_NONBLOCK | (constants.O_NOFOLLOW ?? 0))
   const folder = dirname(file)
-  const problem = openToOthers(file, stats, uid) ?? folderOpenToOthers(folder, await stat(folder), uid)
+  const problem = openToOthers(file, found.stats, uid) ?? folderOpenToOthers(folder, await stat(folder), uid)
   if (problem !== undefined) throw new IrError('refused', problem.message, { hints: [problem.hint] })
+  return found
+}
+
+/**
+ * Reads a secret: as `readOwned`, and nobody but the user (or root) can read it either.
+ * @throws IrError as `readOwned`
+ */
+export async function readPrivate(file: string, limit: number, uid: number | undefined): Promise<FileBytes> {
+  const { content, stats } = await readChecked(file, limit, uid)
+  if (uid !== undefined && (stats.mode & groupOrOthers) !== 0)
+    throw new IrError('refused', `${safe(file)} can be read by others (mode ${mode(stats)})`, {
+      hints: [`Make a new one if somebody may have, else: chmod 600 ${quoted(file)}`],
+    })
   return content
 }
 

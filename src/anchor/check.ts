@@ -1,10 +1,13 @@
 import type { Line } from '../case/events.ts'
+import { type CaseFiles, journalName, receiptsName } from '../case/files.ts'
+import { readJournal } from '../case/journal.ts'
+import { fold } from '../case/state.ts'
 import type { Config } from '../config.ts'
 import { IrError } from '../errors.ts'
 import { assertTrusted } from '../trust.ts'
 import { loadAnchor } from './index.ts'
 import type { Head, KnownHead } from './port.ts'
-import type { Attempt } from './receipts.ts'
+import { type Attempt, parseAttempts } from './receipts.ts'
 
 export interface AnchorCheck {
   /** Name of the anchor. */
@@ -23,31 +26,28 @@ const toleranceMs = 5 * 60_000
 
 /**
  * Compares a journal, whose chain holds, with what is known of it off the host.
- * @param attempts what the case's side file tells
  * @throws IrError input when no anchor is configured; refused when the configuration is not trusted; unreachable, denied
  */
-export async function checkAnchor(
-  config: Config,
-  journal: { readonly id: string; readonly lines: readonly Line[] },
-  attempts: readonly Attempt[],
-  signal: AbortSignal,
-): Promise<AnchorCheck> {
+export async function checkAnchor(config: Config, files: CaseFiles, signal: AbortSignal): Promise<AnchorCheck> {
   if (config.anchor === undefined)
     throw new IrError('input', 'The configuration names no anchor to compare with.', {
       hints: ['Add `anchor: {kind: …}` to mcp-ir.yaml; docs/case.md says what it can be.'],
     })
   await assertTrusted(config, 'the anchor of the journal')
   const anchor = await loadAnchor(config.anchor)
+  const { lines } = readJournal((await files.read(journalName)) ?? Buffer.alloc(0))
+  const { id } = fold(lines)
+  const attempts = parseAttempts((await files.read(receiptsName))?.toString('utf8') ?? '', id)
   const own = attempts.filter((one) => one.anchor === anchor.name)
   const answered = own.flatMap(({ head, receipt }) => (receipt === undefined ? [] : [{ head, receipt }]))
-  const { heads, wrong } = await anchor.known(journal.id, answered, signal)
+  const { heads, wrong } = await anchor.known(id, answered, signal)
   const damage = [
-    ...compare(journal.lines, heads),
+    ...compare(lines, heads),
     ...lost(answered, heads).map((what) => ({ place: anchor.name, what })),
     ...wrong.map((what) => ({ place: 'anchors.ndjson', what })),
   ]
   const upTo = damage.length > 0 ? undefined : heads.toSorted((a, b) => a.seq - b.seq).at(-1)
-  return { anchor: anchor.name, heads: heads.length, upTo, damage, notes: notes(journal.lines, upTo, heads, own) }
+  return { anchor: anchor.name, heads: heads.length, upTo, damage, notes: notes(lines, upTo, heads, own) }
 }
 
 /** The first place at which the journal is not the one that was anchored. */

@@ -1,12 +1,10 @@
 import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { receiptsName } from '../case/files.ts'
 import type { JsonObject } from '../change.ts'
 import { systemCode } from '../errors.ts'
 import { readHead } from './head.ts'
 import type { Head } from './port.ts'
-
-/** Beside the journal and outside its chain: a line about a head would move the head. */
-const receiptsName = 'anchors.ndjson'
 
 /** One try to anchor a head: what the anchor answered, or why it did not. */
 export interface Attempt {
@@ -18,7 +16,10 @@ export interface Attempt {
   readonly failed?: string
 }
 
-/** @throws Node system error when it cannot be written */
+/**
+ * Beside the journal and outside of its chain: a line about a head would move the head.
+ * @throws Node system error when it cannot be written
+ */
 export function appendAttempt(folder: string, attempt: Attempt): void {
   const path = join(folder, receiptsName)
   // After a crash in the middle of a line the next one begins on a line of its own.
@@ -38,7 +39,7 @@ export function readAttempts(folder: string, caseId: string): readonly Attempt[]
 }
 
 /** Lines that are none (a write that was cut short) tell nothing. */
-function parseAttempts(text: string, caseId: string): readonly Attempt[] {
+export function parseAttempts(text: string, caseId: string): readonly Attempt[] {
   return text.split('\n').flatMap((line): Attempt | [] => {
     let value: unknown
     try {

@@ -1,13 +1,14 @@
-import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Evidence } from '../change.ts'
 import { IrError, systemCode } from '../errors.ts'
 import type { Events, Line } from './events.ts'
-import { EvidenceStore, hashFile, manifest, NoEvidence, setAside } from './evidence.ts'
+import { EvidenceStore, NoEvidence, setAside } from './evidence.ts'
+import { journalName, sealName, sumsName } from './files.ts'
 import { type Clock, damaged, FileJournal, type Journal, MemoryJournal, readJournal } from './journal.ts'
 import { acquireLock, type Lock } from './lock.ts'
-import { type CaseState, evidenceOf, fold } from './state.ts'
+import { type CaseState, fold } from './state.ts'
 
 /** An incident on one server: a folder with a journal, evidence, undo bytes and reports. */
 export interface Case {
@@ -33,9 +34,9 @@ export interface StoredCase {
 
 interface OpenOptions extends Clock {
   readonly takeOver: boolean
+  /** To finish a seal that was cut short: the only reason to open a case whose journal ends with one. */
+  readonly sealing?: boolean
 }
-
-const journalName = 'journal.ndjson'
 
 /** `20261123-io-acme-crm-4f2a`. */
 export function caseId(server: string, now: Date, random: Uint8Array): string {
@@ -84,13 +85,23 @@ export function removeFolder(folder: string): void {
   }
 }
 
-/** Opens for writing: takes the lock, sets a torn line aside, journals both. */
+/**
+ * Opens for writing: takes the lock, sets a torn line aside, journals both.
+ * @throws IrError refused when it is sealed, an export, damaged, or somebody else's just now
+ */
 export function openCase(folder: string, options: OpenOptions): Case {
+  // Before the lock: what is sealed may lie where nothing can be written.
+  refuseFinal(folder)
   const lock = acquireLock(folder, options.by, options.now(), options.takeOver)
   try {
     let torn: { bytes: number; evidence: string } | undefined
-    const journal = FileJournal.open(join(folder, journalName), options, (bytes) => {
-      torn = { bytes: bytes.length, evidence: setAside(folder, bytes) }
+    const journal = FileJournal.open(join(folder, journalName), options, {
+      may: (lines) => {
+        if (options.sealing !== true) refuseSealed(lines)
+      },
+      setAside: (bytes) => {
+        torn = { bytes: bytes.length, evidence: setAside(folder, bytes) }
+      },
     })
     if (lock.takenOver !== undefined) {
       const { host, pid, by } = lock.takenOver.holder
@@ -102,6 +113,23 @@ export function openCase(folder: string, options: OpenOptions): Case {
     lock.release()
     throw error
   }
+}
+
+/** @throws IrError refused when nothing may be added to the case that these lines tell of */
+export function refuseSealed(lines: readonly Line[]): void {
+  const { id, sealedAt } = fold(lines)
+  if (sealedAt === undefined) return
+  throw new IrError('refused', `Case ${id} was sealed at ${sealedAt}: nothing is added to it any more.`, {
+    hints: ['What happens now on the same server belongs to a new case: leave --case out.'],
+  })
+}
+
+function refuseFinal(folder: string): void {
+  if (existsSync(join(folder, sumsName)))
+    throw new IrError('refused', `${folder} is an export of a case: it is there to be checked, not to be worked on.`, {
+      hints: ['Work on the case where it was exported; what undoing needs (private/) stayed there.'],
+    })
+  if (existsSync(join(folder, sealName))) refuseSealed(readJournal(readFileSync(join(folder, journalName))).lines)
 }
 
 /** A case that nothing is kept of: a new one, or an existing one as it stands now. */
@@ -198,77 +226,4 @@ async function caseFolders(cases: string): Promise<string[]> {
       cause: error,
     })
   }
-}
-
-export interface CheckResult {
-  readonly lines: number
-  readonly evidence: number
-  /** What is damaged, most telling first; empty when all holds. */
-  readonly damage: readonly { readonly place: string; readonly what: string }[]
-}
-
-/** Reads every line of the journal and every byte of the evidence again. Changes nothing. */
-export async function checkCase(folder: string): Promise<CheckResult> {
-  const damage: { place: string; what: string }[] = []
-  const reading = readJournal(await readFile(join(folder, journalName)))
-  const next = reading.lines.length + 1
-  if (reading.damage !== undefined) {
-    damage.push({ place: `journal.ndjson line ${reading.damage.line}`, what: reading.damage.what })
-  } else if (reading.torn !== undefined) {
-    damage.push({
-      place: `journal.ndjson line ${next}`,
-      what: 'is half-written; the next command on this case sets it aside',
-    })
-  } else if (reading.unterminated) {
-    damage.push({ place: `journal.ndjson line ${next - 1}`, what: 'does not end with a newline' })
-  }
-  if (reading.lines.length === 0) return { lines: 0, evidence: 0, damage }
-
-  const entries = evidenceOf(reading.lines)
-  for (const { name, sha256, bytes } of entries) {
-    const path = join(folder, 'evidence', sha256)
-    const actual = await hashFile(path)
-    if (actual === undefined) damage.push({ place: `evidence/${sha256} (${name})`, what: 'is missing' })
-    else if (actual !== sha256 || statSync(path).size !== bytes) {
-      damage.push({ place: `evidence/${sha256} (${name})`, what: 'was changed: its SHA-256 is not its name' })
-    }
-  }
-  for (const line of reading.lines) {
-    if (line.kind !== 'journal.torn') continue
-    if ((await hashFile(join(folder, 'evidence', line.data.evidence))) !== line.data.evidence) {
-      damage.push({ place: `evidence/${line.data.evidence} (torn line)`, what: 'was changed or is missing' })
-    }
-  }
-  damage.push(...checkManifest(folder, entries), ...(await unknownFiles(folder, reading.lines)))
-  return { lines: reading.lines.length, evidence: entries.length, damage }
-}
-
-/** The manifest repeats the journal; after a crash it may lack the last entries, until the case is opened again. */
-function checkManifest(folder: string, entries: ReturnType<typeof evidenceOf>): { place: string; what: string }[] {
-  const path = join(folder, 'evidence', 'manifest.json')
-  if (!existsSync(path)) {
-    return entries.length > 1 ? [{ place: 'evidence/manifest.json', what: 'is missing' }] : []
-  }
-  const actual = readFileSync(path, 'utf8')
-  const count = actual.match(/"sha256": /g)?.length ?? 0
-  if (actual === manifest(entries.slice(0, count))) return []
-  return [{ place: 'evidence/manifest.json', what: 'was changed: it is not what the journal says' }]
-}
-
-/** Evidence whose journal line a crash prevented is harmless when it is what its name says. */
-async function unknownFiles(folder: string, lines: readonly Line[]): Promise<{ place: string; what: string }[]> {
-  const known = new Set<string>()
-  for (const line of lines) {
-    if (line.kind === 'evidence.stored') known.add(line.data.sha256)
-    if (line.kind === 'journal.torn') known.add(line.data.evidence)
-  }
-  const evidence = join(folder, 'evidence')
-  if (!existsSync(evidence)) return []
-  const damage: { place: string; what: string }[] = []
-  for (const name of await readdir(evidence)) {
-    if (!/^[0-9a-f]{64}$/.test(name) || known.has(name)) continue
-    if ((await hashFile(join(evidence, name))) === name) continue
-    damage.push({ place: `evidence/${name}`, what: 'is no evidence of this case' })
-  }
-  return damage
 }

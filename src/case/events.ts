@@ -23,6 +23,8 @@ export interface Events {
     readonly clocks: readonly { readonly server: string; readonly offsetMs: number }[]
   }
   'case.closed': { readonly reason?: string; readonly open: readonly string[] }
+  /** The last line of a sealed case; the seal itself is beside the journal. `key`: SHA-256 of the public key (DER), hex. */
+  'case.sealed': { readonly key: string }
   /** A registry that changed after the case was opened, its difference shown and accepted. */
   'registry.accepted': {
     readonly file: string

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { closeSync, createReadStream, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Evidence, EvidenceRef } from '../change.ts'
@@ -125,18 +125,6 @@ export function manifest(entries: readonly EvidenceRef[]): string {
     undefined,
     2,
   )}\n`
-}
-
-/** SHA-256 of a file, hex; undefined when it is not there. */
-export async function hashFile(path: string): Promise<string | undefined> {
-  const hash = createHash('sha256')
-  try {
-    for await (const chunk of createReadStream(path)) hash.update(chunk)
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined
-    throw error
-  }
-  return hash.digest('hex')
 }
 
 /** Whole or not at all: temporary name, fsync, rename, fsync of the folder. Mode 0600. */

@@ -131,13 +131,19 @@ export class FileJournal implements Journal {
 
   /**
    * Opens for appending. A torn last line is cut off and handed to `setAside` first, so that it is kept.
+   * @param on `may` throws when nothing may be appended to these lines; then nothing was touched
    * @throws IrError refused naming the first damaged line
    */
-  static open(path: string, clock: Clock, setAside: (torn: Buffer) => void): FileJournal {
+  static open(
+    path: string,
+    clock: Clock,
+    on: { readonly may: (lines: readonly Line[]) => void; readonly setAside: (torn: Buffer) => void },
+  ): FileJournal {
     const bytes = readFileSync(path)
     const reading = readJournal(bytes)
     if (reading.damage !== undefined) throw damaged(path, reading.damage)
-    if (reading.torn !== undefined) setAside(reading.torn)
+    on.may(reading.lines)
+    if (reading.torn !== undefined) on.setAside(reading.torn)
     const file = openJournal(path)
     if (reading.torn !== undefined) {
       ftruncateSync(file, bytes.length - reading.torn.length)

@@ -12,6 +12,7 @@ export interface CaseState {
   readonly since: string
   readonly sinceFrom: Events['case.opened']['sinceFrom']
   readonly closedAt: string | undefined
+  readonly sealedAt: string | undefined
   /** When the isolation that stands was seen to be whole; undefined once any of it was put back. */
   readonly isolatedAt: string | undefined
   /** When a verified build took the place of the isolated one. */
@@ -91,6 +92,7 @@ export function fold(lines: readonly Line[]): CaseState {
     since: first.data.since,
     sinceFrom: first.data.sinceFrom,
     closedAt: undefined,
+    sealedAt: undefined,
     isolatedAt: undefined,
     rebuiltAt: undefined,
     playbook: undefined,
@@ -115,6 +117,9 @@ export function fold(lines: readonly Line[]): CaseState {
     switch (line.kind) {
       case 'case.closed':
         state.closedAt = line.at
+        break
+      case 'case.sealed':
+        state.sealedAt = line.at
         break
       case 'registry.accepted':
         state.server = line.data.server

@@ -1,5 +1,6 @@
 import { Args, Flags } from '@oclif/core'
 import { type CommandResult, IrCommand } from '../base-command.ts'
+import { refuseSealed } from '../case/case.ts'
 import { findCase } from '../case/find.ts'
 import { type CaseReport, reportOf } from '../report/step.ts'
 
@@ -38,6 +39,8 @@ export default class Report extends IrCommand {
     const { args, flags } = await this.parse(Report)
     const { config } = await this.context(flags)
     const found = await findCase(config.cases, args.case ?? flags.case)
+    // The reports in the folder are part of what was sealed.
+    if (flags.format === undefined || flags.json) refuseSealed(found.lines)
     const report = await reportOf(found, { tlp: flags.tlp ?? config.tlp, duties: flags.duties ?? config.duties })
     if (flags.format !== undefined && !flags.json) {
       return { status: 'done', exitCode: 0, case: found.id, result: {}, text: textOf(report, flags.format) }

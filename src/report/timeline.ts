@@ -86,6 +86,8 @@ function journal(lines: readonly Line[], runs: readonly Run[]): Entry[] {
         return responder(`Case opened on ${line.data.server.name}`)
       case 'case.closed':
         return responder(`Case closed${line.data.reason === undefined ? '' : `: ${line.data.reason}`}`)
+      case 'case.sealed':
+        return responder(`Case sealed with the key ${line.data.key.slice(0, 32)}`)
       case 'registry.accepted':
         return responder(
           `The registry had changed since the case was opened; ${plural(line.data.difference.length, 'difference')} accepted`,

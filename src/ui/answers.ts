@@ -151,6 +151,7 @@ function gapsText(gaps: readonly string[]): string[] {
 }
 
 function whereItStands(state: CaseState, lines: readonly Line[]): string {
+  if (state.sealedAt !== undefined) return 'sealed'
   if (state.closedAt !== undefined) return 'closed'
   if (state.rebuiltAt !== undefined) return 'open, rebuilt'
   if (state.isolatedAt !== undefined) return 'open, isolated'
@@ -197,7 +198,7 @@ export function caseText({ id, folder, lines, state }: StoredCase): string {
   const open = openPoints(lines)
   return [
     `${id}: ${safe(state.server.name)} (owner ${safe(state.server.owner)})`,
-    `opened ${moment(state.openedAt)}, window since ${moment(state.since)}${state.closedAt === undefined ? '' : `, closed ${moment(state.closedAt)}`}`,
+    `opened ${moment(state.openedAt)}, window since ${moment(state.since)}${state.closedAt === undefined ? '' : `, closed ${moment(state.closedAt)}`}${state.sealedAt === undefined ? '' : `, sealed ${moment(state.sealedAt)}`}`,
     folder,
     '',
     rows.length === 0 ? 'No step was begun.' : table(['STEP', 'KIND', 'STATE', 'FINISHED'], rows, 120),

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { checkCase } from '../../src/case/case.ts'
+import { checkCase } from '../../src/case/check.ts'
 import { type Company, serverName } from '../../src/drill/company.ts'
 import { mcpIr, type Ran } from '../testbed/cli.ts'
 import { appliedIds, company, liveTokens, onlyCase, processState } from '../testbed/incident.ts'

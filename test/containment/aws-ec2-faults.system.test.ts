@@ -1,6 +1,7 @@
 import { DescribeSecurityGroupsCommand, DescribeVolumesCommand } from '@aws-sdk/client-ec2'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type Case, checkCase } from '../../src/case/case.ts'
+import type { Case } from '../../src/case/case.ts'
+import { checkCase } from '../../src/case/check.ts'
 import type { Journal } from '../../src/case/journal.ts'
 import { isolate, release } from '../../src/containment/step.ts'
 import type { StepReport } from '../../src/playbook/runner.ts'

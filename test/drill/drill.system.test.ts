@@ -5,7 +5,7 @@ import { rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { checkCase } from '../../src/case/case.ts'
+import { checkCase } from '../../src/case/check.ts'
 import type { Context } from '../../src/context.ts'
 import { type DrillResult, drill } from '../../src/drill/drill.ts'
 

@@ -1,5 +1,6 @@
 import { Args, Flags } from '@oclif/core'
 import { type CommandResult, IrCommand } from '../../base-command.ts'
+import { refuseSealed } from '../../case/case.ts'
 import { findCase } from '../../case/find.ts'
 import { openPoints } from '../../case/state.ts'
 import { IrError } from '../../errors.ts'
@@ -20,6 +21,7 @@ export default class CaseClose extends IrCommand {
     const { args, flags } = await this.parse(CaseClose)
     const context = await this.context(flags)
     const found = await findCase(context.config.cases, args.case ?? flags.case)
+    refuseSealed(found.lines)
     if (found.state.closedAt !== undefined)
       throw new IrError('input', `Case ${found.id} was closed at ${found.state.closedAt}.`)
     const open = openPoints(found.lines)

@@ -22,6 +22,7 @@ export default class CaseList extends IrCommand {
           server: state.server.name,
           openedAt: state.openedAt,
           closedAt: state.closedAt ?? null,
+          sealedAt: state.sealedAt ?? null,
           isolatedAt: state.isolatedAt ?? null,
           open: openPoints(lines),
         })),

@@ -1,5 +1,6 @@
 import { Args, Flags } from '@oclif/core'
 import { type CommandResult, IrCommand } from '../../base-command.ts'
+import { refuseSealed } from '../../case/case.ts'
 import { findCase } from '../../case/find.ts'
 import { isNoticeName, noteKinds, noticeItems, noticeNames } from '../../case/notes.ts'
 import { IrError } from '../../errors.ts'
@@ -37,6 +38,7 @@ export default class CaseNote extends IrCommand {
     }
     const at = flags.at === undefined ? context.now().toISOString() : parseInstant(flags.at, '--at', context.now())
     const found = await findCase(context.config.cases, flags.case)
+    refuseSealed(found.lines)
     const { kind, about } = flags
     const note = { kind, text: args.text, at, ...(about === undefined ? {} : { about }) }
     const problems = flags['dry-run']

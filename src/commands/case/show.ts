@@ -12,7 +12,7 @@ export default class CaseShow extends IrCommand {
     const { args, flags } = await this.parse(CaseShow)
     const { config } = await this.context(flags)
     const found = await findCase(config.cases, args.case ?? flags.case)
-    const { server, openedAt, closedAt, isolatedAt, since, notes, steps } = found.state
+    const { server, openedAt, closedAt, sealedAt, isolatedAt, since, notes, steps } = found.state
     return {
       status: 'done',
       exitCode: 0,
@@ -22,6 +22,7 @@ export default class CaseShow extends IrCommand {
         server: server.name,
         openedAt,
         closedAt: closedAt ?? null,
+        sealedAt: sealedAt ?? null,
         isolatedAt: isolatedAt ?? null,
         since,
         notes,
