@@ -31,8 +31,9 @@ export function not(...queries: readonly Json[]): Json {
   return { bool: { must_not: queries } }
 }
 
+/** Records that have something at one of these places, be it too long for the index. */
 export function exists(fields: readonly { readonly name: string }[]): Json {
-  return any(fields.map(({ name }) => ({ exists: { field: name } })))
+  return any(fields.flatMap(({ name }) => [{ exists: { field: name } }, { term: { [ignored]: name } }]))
 }
 
 /**
