@@ -390,6 +390,15 @@ describe('records', () => {
   })
 })
 
+describe('answers of some kilobytes', () => {
+  it('reads thousands of them within the memory that it allows itself', async () => {
+    const lines = Array.from({ length: 12_000 }, (_, index) =>
+      line({ 'gen_ai.tool.call.result': { text: 'x'.repeat(500 + ((index * 37) % 3500)) } }),
+    )
+    await reading(await put('log.ndjson', ...lines), ({ review }) => expect(review.records).toBe(lines.length))
+  })
+})
+
 describe('check', () => {
   const check = async (path: string, format: Format = 'otel') =>
     (await openInvocations({ kind: 'files', path, format }, now)).check(signal)
