@@ -1,7 +1,7 @@
 import { follow } from '../src/blast-radius/suspect.ts'
-import { touchesOf } from '../src/blast-radius/touches.ts'
 import type { TrailRecord } from '../src/invocations/port.ts'
 import { serverSchema } from '../src/registry/schema.ts'
+import { touchesOf } from '../src/registry/touches.ts'
 
 export const name = 'taint'
 

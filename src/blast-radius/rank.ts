@@ -1,29 +1,7 @@
 import type { TrailRecord } from '../invocations/port.ts'
+import { soundsChanging } from '../mcp/tool-words.ts'
 import type { Server } from '../registry/port.ts'
 import type { Suspect } from './port.ts'
-
-/** Words in the name of a tool that changes something. */
-const changing = new Set(
-  'add append apply approve archive assign book cancel close commit copy create delete deploy disable drop edit enable exec execute grant import insert invite invoke merge modify move patch pay post publish purge push put rename remove replace reset restart revoke rotate run save schedule send set share start stop submit terminate transfer trigger update upload upsert write'.split(
-    ' ',
-  ),
-)
-
-/** Words with which the name of a tool begins that only looks: what follows is what it looks at (`get_post`, `list_runs`). */
-const looking = new Set(
-  'check count describe fetch find get list load lookup peek query read search show view'.split(' '),
-)
-
-/** Whether its name says that a tool changes something. For tools of which nobody wrote down what they do. */
-export function soundsChanging(tool: string): boolean {
-  const words = tool
-    .slice(0, 200)
-    .replace(/([a-z0-9])([A-Z])/g, '$1 $2')
-    .toLowerCase()
-    .split(/[^a-z]+/)
-    .filter((word) => word !== '')
-  return !looking.has(words[0] ?? '') && words.some((word) => changing.has(word))
-}
 
 export interface Ranking {
   /** 0 to 7. A change counts more than any privilege of the server; what is only inferred comes last. */

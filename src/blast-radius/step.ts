@@ -2,13 +2,13 @@ import { z } from 'zod'
 import { invocationsOf, namesOf, windowOf } from '../invocations/index.ts'
 import type { Reviewed } from '../invocations/port.ts'
 import type { StepInput, StepKind, StepResult } from '../playbook/step.ts'
+import { type Touches, touchesOf } from '../registry/touches.ts'
 import { type Exposure, exposedBy } from './exposed.ts'
 import { observedIn } from './observed.ts'
 import type { BlastRadius } from './port.ts'
 import { rankingOf } from './rank.ts'
 import { reachOf } from './reach.ts'
 import { type Followed, type Following, follow } from './suspect.ts'
-import { type Touches, touchesOf } from './touches.ts'
 
 /** The worst suspect calls that are named as such. */
 const mostWorst = 50

@@ -1,7 +1,7 @@
 import type { Account, Contexts, TrailRecord } from '../invocations/port.ts'
+import type { Touch } from '../registry/touches.ts'
 import { contextName, type Stretch, Stretches } from './contexts.ts'
 import type { Hub, Suspect } from './port.ts'
-import type { Touch } from './touches.ts'
 
 /** An account or a resource that would join more contexts than this is a hub. */
 const hubAbove = 50

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { rankingOf, soundsChanging } from '../../src/blast-radius/rank.ts'
+import { rankingOf } from '../../src/blast-radius/rank.ts'
 import { ranks } from '../../src/blast-radius/suspect.ts'
 import type { TrailRecord } from '../../src/invocations/port.ts'
+import { soundsChanging } from '../../src/mcp/tool-words.ts'
 import { serverSchema } from '../../src/registry/schema.ts'
 
 const server = (name: string, more: object) =>

@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Suspect } from '../../src/blast-radius/port.ts'
 import { type Following, follow } from '../../src/blast-radius/suspect.ts'
-import { touchesOf } from '../../src/blast-radius/touches.ts'
 import type { TrailRecord } from '../../src/invocations/port.ts'
 import { serverSchema } from '../../src/registry/schema.ts'
+import { touchesOf } from '../../src/registry/touches.ts'
 
 const second = 1_000_000
 const idleGap = 100 * second

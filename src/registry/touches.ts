@@ -1,5 +1,5 @@
 import type { Touched, TrailRecord } from '../invocations/port.ts'
-import type { Server } from '../registry/port.ts'
+import type { Server } from './port.ts'
 
 /** Something shared that a call read or changed. */
 export interface Touch {
@@ -9,13 +9,15 @@ export interface Touch {
   readonly key: string
   /** For people. */
   readonly name: string
+  readonly resource: string
+  readonly system: string
 }
 
 export interface Touches {
   /** What the log has to say of each record, so that this can be told. */
   readonly wanted: Touched
   /** What a call read and changed. */
-  readonly of: (record: TrailRecord) => readonly Touch[]
+  readonly of: (record: Pick<TrailRecord, 'server' | 'tool' | 'values'>) => readonly Touch[]
 }
 
 interface Template {
@@ -65,7 +67,7 @@ function partsOf(resource: string, paths: Map<string, number>): (string | number
   })
 }
 
-const untold: Touch = { access: 'untold', key: '', name: '' }
+const untold: Touch = { access: 'untold', key: '', name: '', resource: '', system: '' }
 
 function fill({ access, system, parts }: Template, values: readonly (string | null)[]): Touch {
   let name = ''
@@ -74,5 +76,5 @@ function fill({ access, system, parts }: Template, values: readonly (string | nu
     if (text === undefined || text === null) return untold
     name += text
   }
-  return { access, key: JSON.stringify([system, name]), name: `${name} in ${system}` }
+  return { access, key: JSON.stringify([system, name]), name: `${name} in ${system}`, resource: name, system }
 }
