@@ -1,4 +1,5 @@
 /** `npm run bench` runs all; `npm run bench -- startup registry` runs some. Prints ratios, asserts nothing. */
+import * as findings from './findings.ts'
 import * as isolate from './isolate.ts'
 import * as registry from './registry.ts'
 import * as revoke from './revoke.ts'
@@ -6,7 +7,7 @@ import * as startup from './startup.ts'
 import * as taint from './taint.ts'
 import * as verify from './verify.ts'
 
-const all = [startup, registry, taint, isolate, revoke, verify]
+const all = [startup, registry, taint, findings, isolate, revoke, verify]
 const wanted = process.argv.slice(2)
 const unknown = wanted.filter((name) => !all.some((bench) => bench.name === name))
 if (unknown.length > 0) {

@@ -1,6 +1,6 @@
 import type { Config } from './config.ts'
 
-type Hours = NonNullable<Config['hours']>
+export type Hours = NonNullable<Config['hours']>
 
 const week = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
 
@@ -23,7 +23,7 @@ export function isOutside({ zone, days, from, to }: Hours, at: Date): boolean {
 }
 
 /** `mon-fri` or `mon,wed,sat`, as numbers from Sunday on. */
-function workdays(days: string): ReadonlySet<number> {
+export function workdays(days: string): ReadonlySet<number> {
   return new Set(
     days.split(',').flatMap((range) => {
       const [first, last = first] = range.split('-').map((day) => week.indexOf(day))

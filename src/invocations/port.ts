@@ -1,3 +1,5 @@
+import type { Clock, Selected, Selection, Usage } from './findings/port.ts'
+
 /** One tool call, whatever format logged it. Every string in it was written by others: hostile until escaped. */
 export interface Invocation {
   /** Unique within its source; duplicates by id are shipped twice and counted once. */
@@ -38,7 +40,14 @@ export interface Review {
   readonly last?: string
   readonly tools: readonly ToolUse[]
   readonly callers: readonly CallerUse[]
+  /** What calls touched, by the registry's `resources`; most calls first. */
+  readonly resources: readonly ResourceUse[]
+  /** What was out of the ordinary, the worst kind first, then by time. */
   readonly findings: readonly Finding[]
+  /** With what the window was compared; missing when there is nothing from before. */
+  readonly baseline?: Baseline
+  /** Calls of this server in each hour of the window, and how many would not have been unusual; the last 92 days at most. */
+  readonly hours: readonly HourUse[]
   /** What could not be seen, in plain words. */
   readonly gaps: readonly string[]
   /** Evidence name and hash of the raw records. */
@@ -52,8 +61,43 @@ export interface ToolUse {
   /** Sums over the calls that say them; undefined when none does. */
   readonly rows?: number
   readonly bytes?: number
+  /** Whether it changes something. Missing when nothing tells. */
+  readonly changes?: boolean
+  /** Who says so: the registry's `resources`, the server itself (annotations of its tools), or the words in its name. */
+  readonly changesBy?: 'registry' | 'annotations' | 'name'
   readonly first: string
   readonly last: string
+}
+
+/** Something that calls read or changed. */
+export interface ResourceUse {
+  /** As the registry names it: `note:N-17`, `table:customers`. */
+  readonly resource: string
+  readonly system: string
+  readonly access: 'read' | 'write'
+  readonly tools: readonly string[]
+  readonly calls: number
+}
+
+/** What came before the window. */
+export interface Baseline {
+  /** RFC 3339: its first call of this server, four weeks before the window at most. */
+  readonly since: string
+  readonly until: string
+  readonly calls: number
+  /** Which time zone and which days (`mon-fri`) tell working days from others, and whether they are the default. */
+  readonly zone: string
+  readonly days: string
+  readonly assumed: boolean
+}
+
+export interface HourUse {
+  /** Its start, RFC 3339. */
+  readonly from: string
+  readonly calls: number
+  /** Median of the same hour on the same kind of day in the baseline, and the most that is not out of the ordinary. Missing: nothing tells. */
+  readonly expected?: number
+  readonly upper?: number
 }
 
 export interface CallerUse {
@@ -74,11 +118,17 @@ export interface Finding {
   readonly summary: string
   readonly expected: string
   readonly seen: string
+  /** Ids of the records behind it, the first ones by time. */
   readonly records: readonly string[]
+  /** How many more there are. */
+  readonly more?: number
+  /** Times of the first and the last of them, RFC 3339. */
+  readonly first?: string
+  readonly last?: string
 }
 
 export interface Reviewed {
-  readonly review: Omit<Review, 'sinceFrom' | 'evidence'>
+  readonly review: Omit<Review, 'sinceFrom' | 'evidence' | 'findings' | 'resources' | 'hours' | 'baseline'>
   /** The window's raw lines of this server, as NDJSON, in time order. For the evidence store; never printed. */
   readonly raw: AsyncIterable<string | Uint8Array>
   /**
@@ -99,6 +149,10 @@ export interface Reviewed {
    * @returns whether the trail has got longer, so that it is to be followed again
    */
   readonly widen?: (contexts: Contexts) => Promise<boolean>
+  /** This server's calls, counted: those of the window, and those of the four weeks before. */
+  usage(clock: Clock): Promise<Usage>
+  /** Calls of the window that have something in common. */
+  select(which: Selection): Promise<Selected>
   /** Gives back what was needed for reading (temporary files). Nothing above can be read after it. */
   close(): Promise<void>
 }

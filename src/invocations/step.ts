@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { StepInput, StepKind, StepResult } from '../playbook/step.ts'
+import { examine, touchedBy } from './examine.ts'
 import { invocationsOf } from './index.ts'
 import type { Review } from './port.ts'
 import { namesOf, windowOf } from './window.ts'
@@ -36,24 +37,29 @@ async function run(input: StepInput): Promise<StepResult> {
       duplicates: 0,
       tools: [],
       callers: [],
+      resources: [],
       findings: [],
+      hours: [],
       gaps: [gap, ...guessed],
     }
     return { output, state: 'partial', open: [gap] }
   }
 
   input.progress(`reading the invocation log from ${window.since} to ${window.until}`)
-  const reviewed = await log.review(namesOf(input.case), window, input.signal)
+  const reviewed = await log.review(namesOf(input.case), window, input.signal, touchedBy(input))
   try {
     const { unread } = reviewed
     const stored =
       reviewed.review.records === 0
         ? undefined
         : await input.evidence.put(evidenceName, 'application/x-ndjson', reviewed.raw)
+    input.progress('comparing it with the four weeks before')
+    const { gaps, ...examined } = await examine(input, reviewed, window)
     const output: Review = {
       ...reviewed.review,
+      ...examined,
       sinceFrom,
-      gaps: [...guessed, ...reviewed.review.gaps],
+      gaps: [...guessed, ...reviewed.review.gaps, ...gaps],
       ...(stored === undefined ? {} : { evidence: { name: stored.name, sha256: stored.sha256 } }),
     }
     return { output, state: unread.length > 0 ? 'partial' : 'done', open: unread }

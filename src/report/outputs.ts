@@ -25,20 +25,58 @@ export function readReview(output: unknown): Review | undefined {
     duplicates: number(value.duplicates),
     ...optional('first', optionalText(value.first)),
     ...optional('last', optionalText(value.last)),
-    tools: list(value.tools).map((use) => ({ tool: text(use.tool), ...readUse(use) })),
+    tools: list(value.tools).map((use) => ({
+      tool: text(use.tool),
+      ...readUse(use),
+      ...optional('changes', typeof use.changes === 'boolean' ? use.changes : undefined),
+      ...optional(
+        'changesBy',
+        (['registry', 'annotations', 'name'] as const).find((by) => by === use.changesBy),
+      ),
+    })),
     callers: list(value.callers).map((use) => ({ caller: text(use.caller), ...readUse(use) })),
+    resources: list(value.resources).map((use) => ({
+      resource: text(use.resource),
+      system: text(use.system),
+      access: oneOf(use.access, ['read', 'write'] as const, 'read'),
+      tools: texts(use.tools),
+      calls: number(use.calls),
+    })),
     findings: list(value.findings).map((finding) => ({
       kind: text(finding.kind) as Finding['kind'],
       summary: text(finding.summary),
       expected: text(finding.expected),
       seen: text(finding.seen),
       records: texts(finding.records),
+      ...optional('more', optionalNumber(finding.more)),
+      ...optional('first', optionalText(finding.first)),
+      ...optional('last', optionalText(finding.last)),
+    })),
+    ...optional('baseline', readBaseline(value.baseline)),
+    hours: list(value.hours).map((hour) => ({
+      from: text(hour.from),
+      calls: number(hour.calls),
+      ...optional('expected', optionalNumber(hour.expected)),
+      ...optional('upper', optionalNumber(hour.upper)),
     })),
     gaps: texts(value.gaps),
     ...optional(
       'evidence',
       evidence === undefined ? undefined : { name: text(evidence.name), sha256: text(evidence.sha256) },
     ),
+  }
+}
+
+function readBaseline(output: unknown): Review['baseline'] {
+  const value = fields(output)
+  if (value === undefined) return undefined
+  return {
+    since: text(value.since),
+    until: text(value.until),
+    calls: number(value.calls),
+    zone: text(value.zone),
+    days: text(value.days),
+    assumed: value.assumed === true,
   }
 }
 

@@ -64,7 +64,7 @@ const reviewed = (
     duplicates: 0,
     tools,
     callers: [],
-    findings: [],
+
     gaps: [],
   },
   unread: [],

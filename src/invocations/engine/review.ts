@@ -1,5 +1,6 @@
 import type { InvocationsConfig } from '../../config.ts'
 import { IrError, systemCode } from '../../errors.ts'
+import type { Clock, Selection } from '../findings/port.ts'
 import type { LogFormat } from '../formats/format.ts'
 import type { CallerUse, Contexts, Reviewed, ToolUse, Touched, Window } from '../port.ts'
 import { cut, type Limits, summarise, uses } from './counts.ts'
@@ -8,9 +9,11 @@ import { linesTable, touchingTable } from './extract.ts'
 import { gapsOf } from './gaps.ts'
 import { type Job, longestLine } from './ingest.ts'
 import { type Counted, countLines, minutesTable, overviewOf } from './overview.ts'
+import { select } from './select.ts'
 import type { Source } from './sources.ts'
 import { rawLines } from './spool.ts'
 import { trailOf } from './trail.ts'
+import { usageOf } from './usage.ts'
 
 /** A clock that is this much ahead is told. */
 const skew = 5 * 60_000
@@ -89,7 +92,6 @@ export async function reviewOf(
           ...(facts.first === undefined || facts.last === undefined ? {} : { first: facts.first, last: facts.last }),
           tools: tools.list.map(({ name, sent: _, ...use }): ToolUse => ({ tool: name, ...use })),
           callers: callers.list.map(({ name, ...use }): CallerUse => ({ caller: name, ...use })),
-          findings: [],
           gaps: [
             ...problems,
             ...gaps,
@@ -102,6 +104,8 @@ export async function reviewOf(
         covered: overview.linesInWindow > 0,
         raw: { [Symbol.asyncIterator]: () => told(signal, rawLines(database, sources, longestLine, signal)) },
         trail: (which) => told(signal, trail(which)),
+        usage: (clock: Clock) => asked(database, signal, () => usageOf(database, limits, clock)),
+        select: (which: Selection) => asked(database, signal, () => select(database, limits, which)),
         ...(widen === undefined
           ? {}
           : {
@@ -160,7 +164,16 @@ function readingFailed(error: unknown): unknown {
   })
 }
 
-/** The same, with errors that a person understands. */
+/** A question that Ctrl-C can end, with errors that a person understands. */
+async function asked<T>(database: Database, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  try {
+    return await database.interruptible(signal, work)
+  } catch (error) {
+    throw readingFailed(error)
+  }
+}
+
+/** The same for what comes in pieces. */
 async function* told<T>(signal: AbortSignal, pieces: AsyncIterable<T>): AsyncGenerator<T> {
   try {
     yield* pieces
