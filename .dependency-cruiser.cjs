@@ -28,9 +28,12 @@ module.exports = {
       name: 'adapters-only-by-their-index',
       comment: 'Nobody imports an adapter but its index.ts, lazily.',
       severity: 'error',
-      from: { path: '^src/', pathNot: ['^src/(containment|credentials|deployment|invocations|anchor)/index\\.ts$'] },
+      from: {
+        path: '^src/',
+        pathNot: ['^src/(containment|credentials|credentials/powers|deployment|invocations|anchor)/index\\.ts$'],
+      },
       to: {
-        path: '^src/(containment|deployment)/(local-process|aws-ec2|mcp-client-config)\\.ts$|^src/credentials/(oauth|exec|postgres|aws-[a-z-]+|vault-[a-z]+|azure-key-vault)\\.ts$|^src/invocations/(files|elasticsearch)\\.ts$|^src/anchor/(file|exec|rfc3161|elasticsearch)\\.ts$',
+        path: '^src/(containment|deployment)/(local-process|aws-ec2|mcp-client-config)\\.ts$|^src/credentials/(oauth|exec|postgres|aws-[a-z-]+|vault-[a-z]+|azure-key-vault)\\.ts$|^src/invocations/(files|elasticsearch)\\.ts$|^src/credentials/powers/(aws-[a-z-]+|vault)\\.ts$|^src/anchor/(file|exec|rfc3161|elasticsearch)\\.ts$',
       },
     },
     {
@@ -46,7 +49,7 @@ module.exports = {
       from: { path: inside },
       to: {
         path: inside,
-        pathNot: ['^src/$1/', '^src/(provenance|invocations)/index\\.ts$'],
+        pathNot: ['^src/$1/', '^src/(provenance|invocations|credentials/powers)/index\\.ts$'],
         dependencyTypesNot: ['type-only'],
       },
     },

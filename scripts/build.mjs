@@ -25,8 +25,9 @@ const common = {
   banner: {
     js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
   },
+  // The evaluator of IAM policies reads its data from files beside it, and its licence is not ours to bundle.
   // oclif reads TypeScript sources only in its development mode, which bin/dev.js does not use.
-  external: ['@duckdb/node-api', '@duckdb/node-bindings*', 'typescript'],
+  external: ['@cloud-copilot/*', '@duckdb/node-api', '@duckdb/node-bindings*', 'typescript'],
 }
 
 rmSync('dist', { recursive: true, force: true })

@@ -7,6 +7,7 @@ import { containment } from './containment/index.ts'
 import type { Context } from './context.ts'
 import { adapters as credentials, storedValues } from './credentials/index.ts'
 import { loaderOf } from './credentials/load.ts'
+import { powers } from './credentials/powers/index.ts'
 import { deployments } from './deployment/index.ts'
 import type { DoctorAdapters } from './doctor.ts'
 import type { AwsNeed } from './doctor-aws.ts'
@@ -74,6 +75,7 @@ function withIssuer(credential: Credential): readonly { readonly kind: string }[
   return 'issuer' in credential && credential.issuer !== undefined ? [credential, credential.issuer] : [credential]
 }
 
+/** Adapters of any port. */
 type Load = () => Promise<Pick<Adapter<never>, 'permissions'>>
 
 /** What the adapters of this server declare, or all of them. By capability and kind, in their order. */
@@ -82,6 +84,7 @@ export async function declaredBy(server: Server | undefined): Promise<readonly D
     [
       ['containment', containment, server?.deployments],
       ['credentials', { ...credentials, ...storedValues }, server?.credentials.flatMap(withIssuer)],
+      ['credentials/powers', powers, server?.credentials],
       ['deployment', deployments, server?.deployments],
     ]
   const loads = capabilities.flatMap(([capability, byKind, used]) =>

@@ -33,9 +33,18 @@ export const isIamAction = (permission: string): boolean => /^[a-z0-9-]+:[A-Z]\w
 /** Knows no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html */
 const withoutResource = new Set(['iam:GetServiceLastAccessedDetails', 'iam:ListUsers', 'iam:ListRoles'])
 
+/** Is about groups and policies, and the registry names none. */
+const aboutOthers = new Set([
+  'iam:GetPolicy',
+  'iam:GetPolicyVersion',
+  'iam:GetGroupPolicy',
+  'iam:ListGroupPolicies',
+  'iam:ListAttachedGroupPolicies',
+])
+
 /** Whether an action can be restricted to a user, a role or a secret. */
 export const canBeNamed = (action: string): boolean =>
-  /^(iam|secretsmanager):/.test(action) && !withoutResource.has(action)
+  /^(iam|secretsmanager):/.test(action) && !withoutResource.has(action) && !aboutOthers.has(action)
 
 /**
  * The least policy of a responder, made from what the adapters declare: one statement for each adapter, and what hands on
@@ -126,6 +135,8 @@ function resourcesOf(servers: readonly Server[] | undefined): Readonly<Record<st
     'containment/aws-ec2': own,
     'credentials/aws-iam-user': principals('user'),
     'credentials/aws-iam-role': principals('role'),
+    'credentials/powers/aws-iam-user': principals('user'),
+    'credentials/powers/aws-iam-role': principals('role'),
     'credentials/aws-secret': secrets(names.secret),
     'deliver-to/aws-secret': secrets(names.place),
   }

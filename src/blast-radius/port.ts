@@ -1,3 +1,4 @@
+import type { Grant } from '../credentials/powers/port.ts'
 import type { Window } from '../invocations/port.ts'
 
 /** `result.output` of blast-radius (fixed by the design). Tiers are kept apart and never added up. */
@@ -33,22 +34,7 @@ export interface CouldReach {
   readonly classification?: string
   readonly owner?: string
   /** What may be done there, where the system itself could be asked. */
-  readonly permissions?: readonly Permission[]
-}
-
-/** Actions with the same resources and conditions, in the words of the system that they belong to. */
-export interface Permission {
-  readonly group: 'read data' | 'change' | 'escalate' | 'persist'
-  readonly actions: readonly string[]
-  /** Actions of the same kind that are not listed. */
-  readonly more?: number
-  readonly resources: readonly string[]
-  /** Resources among them that are denied all the same. */
-  readonly except?: readonly string[]
-  /** Only under `condition`, of which nobody can say whether it holds. */
-  readonly conditional: boolean
-  /** In words. */
-  readonly condition?: string
+  readonly permissions?: readonly Grant[]
 }
 
 export interface DidReach {

@@ -1,4 +1,7 @@
 import { z } from 'zod'
+import { powers } from '../credentials/powers/index.ts'
+import type { Granted, Powers } from '../credentials/powers/port.ts'
+import { IrError } from '../errors.ts'
 import { invocationsOf, namesOf, windowOf } from '../invocations/index.ts'
 import type { Reviewed } from '../invocations/port.ts'
 import type { StepInput, StepKind, StepResult } from '../playbook/step.ts'
@@ -7,7 +10,7 @@ import { type Exposure, exposedBy } from './exposed.ts'
 import { observedIn } from './observed.ts'
 import type { BlastRadius } from './port.ts'
 import { rankingOf } from './rank.ts'
-import { reachOf } from './reach.ts'
+import { type Ask, reachOf } from './reach.ts'
 import { type Followed, type Following, follow } from './suspect.ts'
 
 /** The worst suspect calls that are named as such. */
@@ -33,7 +36,8 @@ async function compute(input: StepInput): Promise<StepResult> {
   const { server, servers } = input.case
   const { invocations } = input.context.config
   const log = await invocationsOf(input.context)
-  const reach = reachOf(server, servers)
+  input.progress('asking what its credentials open')
+  const reach = await reachOf(server, servers, askFor(input))
   const touches = touchesOf(servers)
   const gaps = [...reach.gaps]
   if (sinceFrom === 'default')
@@ -66,6 +70,27 @@ async function compute(input: StepInput): Promise<StepResult> {
     return { output, state: unread.length > 0 ? 'partial' : 'done', open: unread }
   } finally {
     await reviewed?.close()
+  }
+}
+
+/** Whoever issued a credential is asked what it opens. That it does not answer is a gap: the registry's word stands. */
+function askFor({ context, signal }: StepInput): Ask {
+  const { vault, aws } = context.config
+  return async (credential, others): Promise<Granted | undefined> => {
+    const load = powers[credential.kind]
+    if (load === undefined) return undefined
+    const adapter = (await load()) as unknown as Powers
+    try {
+      return await adapter.of({ credential, others, vault, aws, now: context.now, signal })
+    } catch (error) {
+      if (!(error instanceof IrError) || error.code === 'interrupted') throw error
+      const why = error.message.replace(/\.$/, '')
+      return {
+        opens: [],
+        holds: [],
+        gaps: [`What ${credential.id} opens could not be asked (${why}): only what the registry says is listed.`],
+      }
+    }
   }
 }
 

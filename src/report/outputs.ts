@@ -1,6 +1,7 @@
-import type { BlastRadius, Permission } from '../blast-radius/port.ts'
+import type { BlastRadius } from '../blast-radius/port.ts'
 import type { Observation } from '../change.ts'
 import type { CredentialState } from '../credentials/port.ts'
+import type { Grant } from '../credentials/powers/port.ts'
 import type { Finding, Review } from '../invocations/port.ts'
 import type { Redeployment } from './model.ts'
 import { plural } from './words.ts'
@@ -157,7 +158,7 @@ export function readBlastRadius(output: unknown): BlastRadius | undefined {
   }
 }
 
-function readPermissions(value: unknown): readonly Permission[] {
+function readPermissions(value: unknown): readonly Grant[] {
   return list(value).map((permission) => ({
     // What nobody knows is shown where it is looked at.
     group: oneOf(permission.group, ['read data', 'change', 'escalate', 'persist'] as const, 'escalate'),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { observedIn } from '../../src/blast-radius/observed.ts'
-import { reachOf } from '../../src/blast-radius/reach.ts'
+import { type Ask, reachOf } from '../../src/blast-radius/reach.ts'
 import type { Reviewed, ToolUse } from '../../src/invocations/port.ts'
 import { type Server, serverSchema } from '../../src/registry/schema.ts'
 
@@ -45,6 +45,9 @@ const billing = serverSchema.parse({
   ],
 })
 
+/** Nobody can be asked. */
+const nobody: Ask = async () => undefined
+
 const use = (tool: string, calls: number, more: Partial<ToolUse> = {}): ToolUse => ({
   tool,
   calls,
@@ -73,13 +76,14 @@ const reviewed = (
 })
 
 describe('what it could reach', () => {
-  it('lists the downstream systems, what others reach with the same secret, and each credential nobody described', () => {
-    const reach = reachOf(crm, [crm, billing])
+  it('lists the downstream systems, what others reach with the same secret, and each credential nobody described', async () => {
+    const reach = await reachOf(crm, [crm, billing], nobody)
     expect(reach.couldReach).toEqual([
       {
         system: 'crm-db',
         kind: 'database',
         via: 'db',
+        way: ['db'],
         access: 'read-write',
         data: ['customer-pii'],
         classification: 'restricted',
@@ -89,17 +93,100 @@ describe('what it could reach', () => {
         system: 'mail-relay',
         kind: 'smtp',
         via: 'smtp (shared with io.acme/billing, there mail)',
+        way: ['smtp (shared with io.acme/billing, there mail)'],
         access: 'write',
         data: [],
       },
-      { system: 'whatever legacy opens', kind: 'vault-kv', via: 'legacy', access: 'unknown', data: [] },
+      {
+        system: 'whatever legacy opens',
+        kind: 'vault-kv',
+        via: 'legacy',
+        way: ['legacy'],
+        access: 'unknown',
+        data: [],
+      },
     ])
     expect(reach.owners).toEqual(['crm-team', 'data-team', 'billing-team'])
     expect(reach.gaps).toEqual([expect.stringContaining('the credential legacy opens is not in the registry')])
   })
 
-  it('says so when the registry knows nothing', () => {
-    expect(reachOf(server({}), []).gaps).toEqual([expect.stringContaining('is not known')])
+  it('says so when the registry knows nothing', async () => {
+    expect((await reachOf(server({}), [], nobody)).gaps).toEqual([expect.stringContaining('is not known')])
+  })
+})
+
+describe('what it could reach by way of others', () => {
+  const named = (name: string, more: object) => serverSchema.parse({ name, ...base, owner: `${name}-team`, ...more })
+  const vault = (id: string) => ({ id, kind: 'vault-approle', mount: 'approle', role: id })
+  const kv = (id: string, path: string) => ({ id, kind: 'vault-kv', mount: 'secret', path })
+  const reaches = (system: string, via?: string) => ({ system, kind: 'api', access: 'read', ...(via ? { via } : {}) })
+  /** Each AppRole reads what it is said to. */
+  const asking =
+    (reads: Readonly<Record<string, readonly string[]>>): Ask =>
+    async (credential, others) =>
+      credential.kind === 'vault-approle'
+        ? {
+            opens: [{ system: 'Vault', kind: 'vault', access: 'read', permissions: [] }],
+            holds: others
+              .filter((other) => reads[credential.role]?.includes('path' in other ? other.path : other.id))
+              .map((other) => ({ credential: other, how: `Vault ${'path' in other ? other.path : other.id}` })),
+            gaps: [],
+          }
+        : undefined
+  const ways = async (start: Server, servers: readonly Server[], ask: Ask) =>
+    (await reachOf(start, servers, ask)).couldReach.map(({ system, via }) => `${system}: ${via}`)
+
+  it('goes on with every credential that one opens, and says the whole way; circles end', async () => {
+    const a = named('a', { credentials: [vault('a-role')] })
+    const b = named('b', {
+      credentials: [vault('b-role'), kv('smtp', 'b/smtp')],
+      reaches: [reaches('mail-relay', 'smtp')],
+    })
+    const c = named('c', { credentials: [kv('ledger', 'c/ledger')], reaches: [reaches('ledger', 'ledger')] })
+    const ask = asking({ 'a-role': ['b-role'], 'b-role': ['b/smtp', 'c/ledger', 'a-role', 'b-role'] })
+    expect(await ways(a, [a, b, c], ask)).toEqual([
+      'Vault: a-role',
+      'Vault: a-role → Vault b-role → b-role of b',
+      'mail-relay: a-role → Vault b-role → b-role of b → Vault b/smtp → smtp of b',
+      'ledger: a-role → Vault b-role → b-role of b → Vault c/ledger → ledger of c',
+    ])
+    expect((await reachOf(a, [a, b, c], ask)).owners).toEqual(['a-team', 'b-team', 'c-team'])
+  })
+
+  it('has all of a server whose new secrets lie where it may read, and says what nobody wrote down', async () => {
+    const a = named('a', { credentials: [vault('a-role')] })
+    const b = named('b', {
+      credentials: [{ id: 'key', kind: 'exec', command: ['true'] }],
+      deliverTo: { kind: 'vault-kv', mount: 'secret', path: 'next/b' },
+    })
+    const reach = await reachOf(a, [a, b], asking({ 'a-role': ['next/b'] }))
+    expect(reach.couldReach.at(-1)).toMatchObject({
+      system: 'whatever key of b opens',
+      way: ['a-role', 'Vault next/b', 'key of b'],
+    })
+    expect(reach.gaps).toEqual([expect.stringContaining('What the credential key of b opens is not in the registry')])
+  })
+
+  it('goes through a downstream that is itself a server of the registry, once', async () => {
+    const a = named('a', { credentials: [kv('token', 'a/token')], reaches: [reaches('b-mcp', 'token')] })
+    const b = named('b', { aliases: ['b-mcp'], reaches: [reaches('b-db'), reaches('a'), reaches('c')] })
+    const c = named('c', { reaches: [reaches('b'), reaches('c-db')] })
+    expect(await ways(a, [a, b, c], nobody)).toEqual([
+      'b-mcp: token',
+      'b-db: token → the tools of b',
+      'a: token → the tools of b',
+      'c: token → the tools of b',
+      'b: token → the tools of b → the tools of c',
+      'c-db: token → the tools of b → the tools of c',
+    ])
+  })
+
+  it('keeps two entries of one path apart, as each may be another field', async () => {
+    const a = named('a', {
+      credentials: [kv('one', 'a/all'), kv('two', 'a/all')],
+      reaches: [reaches('x', 'one'), reaches('y', 'two')],
+    })
+    expect(await ways(a, [a], nobody)).toEqual(['x: one', 'y: two'])
   })
 })
 
@@ -115,7 +202,7 @@ describe('what it did reach', () => {
       { tool: 'export', access: 'read', resource: 'row', system: 'crm-db' },
     ],
   })
-  const { couldReach } = reachOf(two, [])
+  const couldReach = [{ system: 'crm-db', kind: 'database', via: '', access: 'read', data: ['pii'] }]
   const coverage = (...input: Parameters<typeof observedIn>) =>
     Object.fromEntries(observedIn(...input).didReach.map(({ system, coverage }) => [system, coverage]))
 
@@ -144,7 +231,12 @@ describe('what it did reach', () => {
 
   it('takes every call for one on the only downstream, and says that this is inferred', () => {
     const one = server({ reaches: [{ system: 'ledger', kind: 'api', access: 'read', data: ['x'] }] })
-    const { didReach, gaps } = observedIn(one, reachOf(one, []).couldReach, reviewed([use('a', 2), use('b', 1)]), false)
+    const { didReach, gaps } = observedIn(
+      one,
+      [{ system: 'ledger', kind: 'api', via: '', access: 'read', data: ['x'] }],
+      reviewed([use('a', 2), use('b', 1)]),
+      false,
+    )
     expect(didReach).toEqual([{ system: 'ledger', coverage: 'accessed', calls: 3, rows: 0, bytes: 0, data: ['x'] }])
     expect(gaps.join('\n')).toContain('(inferred)')
     expect(gaps.join('\n')).toContain('used directly leave no invocation')

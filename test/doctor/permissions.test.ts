@@ -13,6 +13,7 @@ const services: Readonly<Record<string, string>> = {
   ec2: 'ec2',
   'elastic-load-balancing-v2': 'elasticloadbalancing',
   iam: 'iam',
+  organizations: 'organizations',
   'secrets-manager': 'secretsmanager',
   ssm: 'ssm',
   sts: 'sts',

@@ -2,18 +2,25 @@
  * What policies let their holder do, by their text: for tokens that are gone, whom nobody can ask Vault about any more, and to
  * see which questions about a living one are worth asking.
  */
-interface Rule {
+export interface Rule {
   readonly path: string
   readonly words: readonly string[]
 }
 
 /** Of `capabilities`, and of the old `policy` key. Who may change it, may roll it back; who has sudo, anything. */
 const reading = ['read', 'sudo', 'write', 'root']
+const writing = ['create', 'update', 'patch', 'sudo', 'write', 'root']
 
 /** Where that is not clear, it counts as able to. @param policies texts in HCL or JSON, of one holder */
 export function mayRead(policies: readonly string[], path: string): boolean {
   const words = grants(policies, path)
   return reading.some((word) => words.has(word))
+}
+
+/** Whether something new can be made there, or what is there changed. */
+export function mayWrite(policies: readonly string[], path: string): boolean {
+  const words = grants(policies, path)
+  return writing.some((word) => words.has(word))
 }
 
 /** Those of the paths that any rule could be about, whatever it then says. Made for very many paths. */
@@ -66,7 +73,7 @@ function closestFirst(a: string, b: string): number {
 }
 
 /** Each quoted text that a block follows is taken for a path. */
-function rulesOf(policy: string): readonly Rule[] {
+export function rulesOf(policy: string): readonly Rule[] {
   const text = policy.replace(/("(?:[^"\\]|\\.)*")|\/\*[\s\S]*?\*\/|(?:#|\/\/)[^\n]*/g, '$1')
   const rules: Rule[] = []
   for (const found of text.matchAll(/"((?:[^"\\]|\\.)*)"\s*:?\s*\{/g)) {
