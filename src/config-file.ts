@@ -106,6 +106,7 @@ export async function readConfig(file: string, uid: number | undefined) {
 function absoluteAnchor(anchor: AnchorConfig, absolute: (path: string) => string): AnchorConfig {
   if (anchor.kind === 'file') return { ...anchor, path: absolute(anchor.path) }
   if (anchor.kind === 'rfc3161') return { ...anchor, certificate: absolute(anchor.certificate) }
+  if (anchor.kind === 'elasticsearch') return anchor
   // As in the registry: a bare name is looked up in PATH.
   const [program = '', ...args] = anchor.command
   return { ...anchor, command: [/^\.\.?\//.test(program) ? absolute(program) : program, ...args] }

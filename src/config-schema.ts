@@ -42,6 +42,7 @@ export const configSchema = z.strictObject({
     .discriminatedUnion('kind', [
       z.strictObject({ kind: z.literal('file'), path }),
       z.strictObject({ kind: z.literal('exec'), command: z.array(z.string().min(1)).min(1) }),
+      z.strictObject({ kind: z.literal('elasticsearch'), node: url, index: z.string().min(1) }),
       z.strictObject({ kind: z.literal('rfc3161'), url, certificate: path }),
     ])
     .optional(),

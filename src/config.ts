@@ -24,6 +24,7 @@ export interface Config {
 export type AnchorConfig =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'exec'; readonly command: readonly string[] }
+  | { readonly kind: 'elasticsearch'; readonly node: string; readonly index: string }
   /** `certificate`: PEM of the authority, or of whom it has its certificate from. */
   | { readonly kind: 'rfc3161'; readonly url: string; readonly certificate: string }
 

@@ -65,6 +65,8 @@ async function found(file: string): Promise<string> {
 function anchorDirects(anchor: AnchorConfig | undefined): readonly string[] {
   if (anchor === undefined) return []
   if (anchor.kind === 'exec') return [`Anchor: starts ${safe(anchor.command.join(' '))}`]
+  if (anchor.kind === 'elasticsearch')
+    return [`Anchor: journal heads and the Elasticsearch key go to ${safe(anchor.node)}`]
   return [`Anchor: journal heads go to ${safe(anchor.kind === 'file' ? anchor.path : anchor.url)}`]
 }
 

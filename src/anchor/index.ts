@@ -5,6 +5,7 @@ const anchors: {
   readonly [K in AnchorConfig['kind']]: (config: Extract<AnchorConfig, { kind: K }>) => Promise<Anchor>
 } = {
   file: async (config) => (await import('./file.ts')).fileAnchor(config),
+  elasticsearch: async (config) => (await import('./elasticsearch.ts')).elasticsearchAnchor(config),
   rfc3161: async (config) => (await import('./rfc3161.ts')).timeStampAnchor(config),
   exec: async (config) => (await import('./exec.ts')).execAnchor(config),
 }

@@ -17,7 +17,7 @@ export async function invocationsOf({ config, now }: Context): Promise<Invocatio
   const { invocations } = config
   if (invocations === undefined) return undefined
   if (invocations.kind === 'elasticsearch') {
-    const { sendsSecret } = await import('./elasticsearch/client.ts')
+    const { sendsSecret } = await import('../elasticsearch/client.ts')
     if (sendsSecret()) await assertTrusted(config, 'where the key of Elasticsearch is sent')
   }
   return openInvocations(invocations, now)

@@ -1,8 +1,8 @@
+import type { Cluster, Json } from '../../elasticsearch/client.ts'
+import { Refused } from '../../elasticsearch/client.ts'
 import { IrError } from '../../errors.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { Field, LogFormat } from '../formats/format.ts'
-import type { Cluster, Json } from './client.ts'
-import { Refused } from './client.ts'
 
 /** A field of the mapping by which records can be asked for. */
 export interface Askable {

@@ -1,5 +1,5 @@
+import type { Json } from '../../elasticsearch/client.ts'
 import type { LogFormat } from '../formats/format.ts'
-import type { Json } from './client.ts'
 import type { Askable, Mapping } from './fields.ts'
 
 /**

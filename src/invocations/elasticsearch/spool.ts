@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Json } from '../../elasticsearch/client.ts'
 import { IrError } from '../../errors.ts'
-import type { Json } from './client.ts'
 import type { Page } from './cut.ts'
 import type { View } from './view.ts'
 

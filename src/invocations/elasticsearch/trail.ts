@@ -1,8 +1,8 @@
+import type { Json } from '../../elasticsearch/client.ts'
 import { inWindow, type Limits, parameters } from '../engine/counts.ts'
 import type { Database } from '../engine/database.ts'
 import type { Job } from '../engine/ingest.ts'
 import type { Account, Contexts } from '../port.ts'
-import type { Json } from './client.ts'
 import type { Askable, Mapping } from './fields.ts'
 import { all, any, everything, exists, inPieces, not, timeIs, withValue } from './query.ts'
 

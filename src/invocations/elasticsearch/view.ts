@@ -1,5 +1,5 @@
+import type { Cluster, Json } from '../../elasticsearch/client.ts'
 import { IrError } from '../../errors.ts'
-import type { Cluster, Json } from './client.ts'
 import { cutPage, type Page } from './cut.ts'
 
 /** Records in a page: the most that an index gives by default. */

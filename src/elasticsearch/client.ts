@@ -2,13 +2,13 @@ import { readFile } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClientOptions } from '@elastic/elasticsearch'
-import { IrError, systemCode } from '../../errors.ts'
-import { safe } from '../../ui/safe-text.ts'
+import { IrError, systemCode } from '../errors.ts'
+import { safe } from '../ui/safe-text.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 export type Json = Readonly<Record<string, unknown>>
 
-/** An Elasticsearch that is only read. */
+/** An Elasticsearch that is asked plainly. */
 export interface Cluster {
   readonly name: string
   /** An answer that is small. @throws IrError unreachable, denied; Refused when it says no to the request itself */
@@ -67,7 +67,7 @@ export async function connect(node: string, signal: AbortSignal, env: Env = proc
         if (answer.status < 400) return answer.bytes
         if (last || !again.has(answer.status)) throw refusal(name, answer.status, answer.bytes)
       } catch (error) {
-        if (signal.aborted) throw new IrError('interrupted', 'Reading the invocation log was interrupted.')
+        if (signal.aborted) throw new IrError('interrupted', `Asking Elasticsearch at ${name} was interrupted.`)
         if (error instanceof IrError) throw error
         if (last || !isLoss(error)) throw lost(name, error)
       }
@@ -150,7 +150,7 @@ function refusal(cluster: string, status: number, bytes: Buffer | undefined): Ir
   if (status === 401 || status === 403) {
     return new IrError('denied', `Elasticsearch at ${cluster} does not permit it (${status}, ${type}).`, {
       hints: [
-        'Give a key that may read the index and its metadata: ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD.',
+        'Give a key that may do it: ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD.',
       ],
     })
   }
