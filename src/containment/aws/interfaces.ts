@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ModifyNetworkInterfaceAttributeCommand, type NetworkInterface } from '@aws-sdk/client-ec2'
 import { awsError } from '../../aws/clients.ts'
-import type { ActionCall, Call } from '../../change.ts'
+import type { ActionCall, Call, Json } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { Kind } from './action.ts'
@@ -108,7 +108,7 @@ export const isolationGroup: Kind<GroupParams, unknown> = {
 export const isolateInterface: Kind<InterfaceParams, { groups: string[] }> = {
   async apply(params, call) {
     const { eni, vpc, name, hop } = params
-    const group = await findGroup(call, vpc, name)
+    const group = madeGroup(call, params) ?? (await findGroup(call, vpc, name))
     if (group === undefined) throw new IrError('partial', `The isolation group ${name} of ${vpc} is not there.`)
     // What an earlier try opened is closed first, and never opened again.
     const before = call.recorded.length > 0
@@ -214,6 +214,25 @@ function uninterrupted(call: Call<Target>): Call<Target> {
 }
 
 const isOnly = (groups: readonly string[], one: string): boolean => groups.length === 1 && groups[0] === one
+
+/** As the change that made it a moment ago says; it did not where the group was there before. */
+function madeGroup({ changes, receipts }: Call<Target>, { vpc, name }: InterfaceParams): string | undefined {
+  const made = changes.find(({ action, params }) => action === 'isolation-group' && isOf(params, vpc, name))
+  const output = made === undefined ? undefined : receipts.get(made.id)?.output
+  if (output === null || typeof output !== 'object' || !('group' in output)) return undefined
+  return typeof output.group === 'string' ? output.group : undefined
+}
+
+function isOf(params: Json | undefined, vpc: string, name: string): boolean {
+  return (
+    params !== null &&
+    typeof params === 'object' &&
+    'vpc' in params &&
+    params.vpc === vpc &&
+    'name' in params &&
+    params.name === name
+  )
+}
 
 /** Whether this interface goes through an open group: never one that the whole internet could reach meanwhile. */
 function hops(

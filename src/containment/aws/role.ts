@@ -27,6 +27,8 @@ interface InstanceParams {
 interface ProfileParams extends InstanceParams {
   /** Name of the profile that denies everything. */
   denied: string
+  /** The association that the plan saw. */
+  association?: string
 }
 
 export function roleAims({ world, call, aim }: Drafting): void {
@@ -62,7 +64,11 @@ export function roleAims({ world, call, aim }: Drafting): void {
       summary: `Replace the instance profile of ${id}${arn === undefined ? '' : ` (${safe(arn.split('/').at(-1) ?? arn)})`} by one that is denied everything`,
       priority: 'best-effort',
       after: made === undefined ? [] : [made],
-      params: { instance: id, denied } satisfies ProfileParams,
+      params: {
+        instance: id,
+        denied,
+        ...(profile?.AssociationId === undefined ? {} : { association: profile.AssociationId }),
+      } satisfies ProfileParams,
       undo: { arn: arn ?? null },
       command: `ec2 disassociate-iam-instance-profile --association-id ${profile?.AssociationId ?? ''}`,
     })
@@ -86,30 +92,23 @@ export function roleAims({ world, call, aim }: Drafting): void {
 const known = { tries: 10, everyMs: 2000 }
 
 export const replaceProfile: Kind<ProfileParams, { arn: string | null }> = {
-  async apply({ instance, denied }, call) {
-    const { ec2 } = clients(call)
+  async apply({ instance, denied, association }, call) {
     const made = wasMade(call)
+    if (made && association !== undefined && (await replaced(call, association, denied)) === 'replaced') {
+      return { profile: denied }
+    }
     for (let tried = 0; ; tried++) {
       const now = (await readProfilesOf(call, instance)).filter(
-        (one) => !isNamed(one.IamInstanceProfile?.Arn ?? '', denied),
+        (one) => !made || !isNamed(one.IamInstanceProfile?.Arn ?? '', denied),
       )
       if (now.length === 0) return { profile: made ? denied : null }
-      for (const { AssociationId } of now) {
-        if (!made || tried === known.tries) {
-          await ec2.send(new DisassociateIamInstanceProfileCommand({ AssociationId }))
-          continue
-        }
-        try {
-          await ec2.send(
-            new ReplaceIamInstanceProfileAssociationCommand({ AssociationId, IamInstanceProfile: { Name: denied } }),
-          )
-        } catch (error) {
-          const { code, ambiguous } = awsError(error, 'Replacing the profile')
-          if (code === 'interrupted' || ambiguous) throw error
-          // What we may not hand out, and what EC2 does not know in time, is not waited for: then there is no role at all.
-          if (code === 'denied') await ec2.send(new DisassociateIamInstanceProfileCommand({ AssociationId }))
-          else await sleep(known.everyMs, undefined, { signal: call.signal })
-        }
+      for (const { AssociationId = '' } of now) {
+        const wait = made && tried < known.tries
+        const came = wait ? await replaced(call, AssociationId, denied) : 'denied'
+        // What we may not hand out, and what EC2 does not know in time, is not waited for: then there is no role at all.
+        if (came === 'denied')
+          await clients(call).ec2.send(new DisassociateIamInstanceProfileCommand({ AssociationId }))
+        if (came === 'unknown') await sleep(known.everyMs, undefined, { signal: call.signal })
       }
     }
   },
@@ -139,6 +138,24 @@ export const replaceProfile: Kind<ProfileParams, { arn: string | null }> = {
     },
     holds: async ({ instance }, { arn }, call) => (await profileNow(call, instance)) === arn,
   },
+}
+
+/** @returns `unknown`: the association is another one by now, or EC2 does not know the profile yet */
+async function replaced(
+  call: Call<Target>,
+  AssociationId: string,
+  Name: string,
+): Promise<'replaced' | 'denied' | 'unknown'> {
+  try {
+    await clients(call).ec2.send(
+      new ReplaceIamInstanceProfileAssociationCommand({ AssociationId, IamInstanceProfile: { Name } }),
+    )
+    return 'replaced'
+  } catch (error) {
+    const { code, ambiguous } = awsError(error, 'Replacing the profile')
+    if (code === 'interrupted' || ambiguous) throw error
+    return code === 'denied' ? 'denied' : 'unknown'
+  }
 }
 
 async function profileNow(call: Call<Target>, instance: string): Promise<string | null> {

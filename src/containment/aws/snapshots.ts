@@ -11,6 +11,8 @@ import { caseTag, clients, snapshotDescription, tagsFor } from './reading.ts'
 interface SnapshotParams {
   instance: string
   volumes: string[]
+  /** It was seen that this change made none so far. */
+  none?: boolean
 }
 
 const targetOf = (instance: string): string => `volumes of ${instance}`
@@ -37,7 +39,11 @@ export function snapshotAims({ world, call, aim }: Drafting): void {
       summary: `Take snapshots of ${volumes.join(', ')} of ${id}, all at one moment; they stay after a release`,
       effect: 'creates',
       priority: 'best-effort',
-      params: { instance: id, volumes } satisfies SnapshotParams,
+      params: {
+        instance: id,
+        volumes,
+        none: world.snapshots !== undefined && taken.length === 0,
+      } satisfies SnapshotParams,
       undo: null,
       command: `ec2 create-snapshots --instance-specification InstanceId=${id} --description "mcp-ir ${call.caseId}" --tag-specifications 'ResourceType=snapshot,Tags=[{Key=${caseTag},Value=${call.caseId}}]'`,
     })
@@ -45,9 +51,9 @@ export function snapshotAims({ world, call, aim }: Drafting): void {
 }
 
 export const snapshotVolumes: Kind<SnapshotParams, unknown> = {
-  async apply({ instance, volumes }, call, change) {
-    // Asked again although the plan found none: what is made twice is paid twice.
-    const before = await snapshotsOf(call, change.id)
+  async apply({ instance, volumes, none }, call, change) {
+    // What is made twice is paid twice.
+    const before = none === true ? [] : await snapshotsOf(call, change.id)
     if (volumes.every((volume) => before.some(({ VolumeId }) => VolumeId === volume))) return listed(before)
     const take = async (tagged: boolean): Promise<Json> => {
       const { Snapshots } = await clients(call).ec2Once.send(

@@ -100,8 +100,10 @@ export function together<T>(
 ): Promise<void> {
   const queue = queues.of(call, key, () => ({ waiting: [], busy: false })) as { waiting: Waiting<T>[]; busy: boolean }
   const work = async (): Promise<void> => {
-    await nextMoment()
-    while (queue.waiting.length > 0) {
+    for (;;) {
+      // Those who go on because the last call ended come along with those who waited for it.
+      await nextMoment()
+      if (queue.waiting.length === 0) break
       const some = queue.waiting.splice(0, most)
       try {
         await send(some.map((one) => one.item))
