@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, fsync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
 import canonicalize from 'canonicalize'
 import { IrError, StorageError, systemCode } from '../errors.ts'
 import type { Events, Kind, Line } from './events.ts'
@@ -18,6 +18,11 @@ export interface Journal {
    * @throws IrError partial when it cannot be written; the journal then is as it was before
    */
   append<K extends Kind>(kind: K, data: Events[K], step?: string): Line
+  /**
+   * As `append`, where much goes on at once: lines that come while the disk is at work share its next fsync. The lines stand
+   * in the order of the calls; each promise resolves only once its line, with all before it, is on disk.
+   */
+  commit<K extends Kind>(kind: K, data: Events[K], step?: string): Promise<Line>
 }
 
 /** Something is wrong with a journal: `line` is the first damaged one, counted from 1. */
@@ -109,6 +114,10 @@ export class MemoryJournal implements Journal {
     this.#lines.push(line)
     return line
   }
+
+  async commit<K extends Kind>(kind: K, data: Events[K], step?: string): Promise<Line> {
+    return this.append(kind, data, step)
+  }
 }
 
 export class FileJournal implements Journal {
@@ -116,12 +125,20 @@ export class FileJournal implements Journal {
   readonly #clock: Clock
   readonly #file: number
   #size: number
+  /** What is on disk for sure. */
+  #synced: { readonly size: number; readonly lines: number }
+  #syncing: Promise<void> = Promise.resolve()
+  /** The sync that begins after the one under way. */
+  #next: Promise<void> | undefined
+  /** After a failed sync nobody knows what is on disk: nothing more is written. */
+  #broken: StorageError | undefined
 
   private constructor(file: number, size: number, lines: readonly Line[], clock: Clock) {
     this.#file = file
     this.#size = size
     this.#lines = [...lines]
     this.#clock = clock
+    this.#synced = { size, lines: lines.length }
   }
 
   /** @throws IrError input when the file exists */
@@ -160,30 +177,71 @@ export class FileJournal implements Journal {
   }
 
   append<K extends Kind>(kind: K, data: Events[K], step?: string): Line {
+    const line = this.#write(kind, data, step)
+    try {
+      fsyncSync(this.#file)
+    } catch (error) {
+      throw this.#fail(error)
+    }
+    this.#synced = { size: this.#size, lines: this.#lines.length }
+    return line
+  }
+
+  async commit<K extends Kind>(kind: K, data: Events[K], step?: string): Promise<Line> {
+    const line = this.#write(kind, data, step)
+    // One under way may have begun before this line was written: it is the one after it that counts.
+    this.#next ??= this.#syncing.then(() => {
+      this.#next = undefined
+      this.#syncing = this.#sync()
+      return this.#syncing
+    })
+    await this.#next
+    return line
+  }
+
+  async #sync(): Promise<void> {
+    if (this.#broken !== undefined) throw this.#broken
+    const reached = { size: this.#size, lines: this.#lines.length }
+    try {
+      await new Promise<void>((resolve, reject) => {
+        fsync(this.#file, (error) => (error === null ? resolve() : reject(error)))
+      })
+    } catch (error) {
+      throw this.#fail(error)
+    }
+    if (reached.size > this.#synced.size) this.#synced = reached
+  }
+
+  #write<K extends Kind>(kind: K, data: Events[K], step: string | undefined): Line {
+    if (this.#broken !== undefined) throw this.#broken
     const line = nextLine(this.#lines, this.#clock, kind, data, step)
     const bytes = Buffer.from(`${JSON.stringify(line)}\n`)
     try {
       let written = 0
       while (written < bytes.length) written += writeSync(this.#file, bytes, written)
-      fsyncSync(this.#file)
     } catch (error) {
-      this.#cutBack()
-      throw new StorageError(`The journal could not be written (${systemCode(error) ?? 'unknown error'}).`, {
-        hints: [
-          'Nothing that is not in the journal counts as done. Make room on the disk of the cases folder and run the same command again: it goes on from here.',
-        ],
-        cause: error,
-      })
+      this.#cutBack(this.#size)
+      throw unwritten(error)
     }
     this.#size += bytes.length
     this.#lines.push(line)
     return line
   }
 
-  /** After a failed write: no half line stays, if that can be helped; what stays is set aside at the next open. */
-  #cutBack(): void {
+  /** All that the failed sync was to see through is taken back. */
+  #fail(error: unknown): StorageError {
+    if (this.#broken === undefined) {
+      this.#broken = unwritten(error)
+      this.#lines.length = this.#synced.lines
+      this.#cutBack(this.#synced.size)
+    }
+    return this.#broken
+  }
+
+  /** No half line stays, if that can be helped; what stays is set aside at the next open. */
+  #cutBack(size: number): void {
     try {
-      ftruncateSync(this.#file, this.#size)
+      ftruncateSync(this.#file, size)
       fsyncSync(this.#file)
     } catch {
       // The torn end is recognised when the journal is opened again.
@@ -193,6 +251,15 @@ export class FileJournal implements Journal {
   close(): void {
     closeSync(this.#file)
   }
+}
+
+function unwritten(error: unknown): StorageError {
+  return new StorageError(`The journal could not be written (${systemCode(error) ?? 'unknown error'}).`, {
+    hints: [
+      'Nothing that is not in the journal counts as done. Make room on the disk of the cases folder and run the same command again: it goes on from here.',
+    ],
+    cause: error,
+  })
 }
 
 function openJournal(path: string): number {

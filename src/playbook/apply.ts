@@ -169,22 +169,22 @@ async function perform(task: Task, context: ApplyContext): Promise<Omit<Open, 'c
     ...task.call,
     recorded,
     record: async (data) => {
-      journal.append('change.recorded', { id: change.id, data }, step)
+      await journal.commit('change.recorded', { id: change.id, data }, step)
       recorded.push(data)
     },
   }
   const act = actOf(task)
-  const applied = (receipt: Receipt, settled: boolean): undefined => {
-    journal.append('change.applied', { id: change.id, receipt, settled }, step)
+  const applied = async (receipt: Receipt, settled: boolean): Promise<undefined> => {
+    await journal.commit('change.applied', { id: change.id, receipt, settled }, step)
     task.receipts.set(change.id, receipt)
     context.done.add(change.id)
     context.on(change, settled ? 'settled' : 'applied')
   }
-  const fail = (error: unknown, prefix = ''): Omit<Open, 'change'> => {
+  const fail = async (error: unknown, prefix = ''): Promise<Omit<Open, 'change'>> => {
     const why = `${prefix}${describe(error)}`
     const code = error instanceof IrError ? error.code : 'bug'
     const command = change.command === undefined ? {} : { command: change.command }
-    journal.append('change.failed', { id: change.id, error: why, code, ...command }, step)
+    await journal.commit('change.failed', { id: change.id, error: why, code, ...command }, step)
     context.on(change, 'failed', why)
     return { error: why, code }
   }
@@ -203,22 +203,23 @@ async function perform(task: Task, context: ApplyContext): Promise<Omit<Open, 'c
       // It may have happened: the world says, not a lost answer or a journal that a crash cut short.
       try {
         const receipt = await settle(act, call, signal)
-        if (receipt !== undefined) return applied(receipt, true)
+        if (receipt !== undefined) return await applied(receipt, true)
       } catch (error) {
         orInterrupted(error)
         const before = last === undefined ? '' : `${describe(last)} `
-        return fail(error, `${before}it is not known whether this happened: `)
+        return await fail(error, `${before}it is not known whether this happened: `)
       }
     }
-    if (tried === tries) return fail(last)
+    if (tried === tries) return await fail(last)
     attempt++
-    journal.append('change.started', { id: change.id, attempt }, step)
+    await journal.commit('change.started', { id: change.id, attempt }, step)
+    if (signal.aborted) throw new IrError('interrupted', 'Interrupted.')
     context.on(change, 'started')
     try {
-      return applied(await act.apply(call), false)
+      return await applied(await act.apply(call), false)
     } catch (error) {
       orInterrupted(error)
-      if (error instanceof IrError && !error.ambiguous) return fail(error)
+      if (error instanceof IrError && !error.ambiguous) return await fail(error)
       last = error
       // A bug of ours is not tried again; whether the change happened is still asked.
       if (!(error instanceof IrError)) {

@@ -77,6 +77,7 @@ async function untilItEnds(
           return on.journal.lines
         },
         append,
+        commit: async (kind, data, step) => append(kind, data, step),
       }
       return { ...on, journal, state: on.state }
     }
@@ -177,20 +178,21 @@ describe.skipIf(skip)('containment aws-ec2, gone on with in another region or ac
       Object.assign(home, { region: 'us-east-1', role: undefined })
     }
     let dead = false
-    const dying = (on: Case): Case => ({
-      ...on,
-      state: on.state,
-      journal: {
+    const dying = (on: Case): Case => {
+      const append: Journal['append'] = (kind, data, step) => {
+        dead ||= kind === 'change.applied'
+        if (dead) throw new Died()
+        return on.journal.append(kind, data, step)
+      }
+      const journal: Journal = {
         get lines() {
           return on.journal.lines
         },
-        append: (kind, data, step) => {
-          dead ||= kind === 'change.applied'
-          if (dead) throw new Died()
-          return on.journal.append(kind, data, step)
-        },
-      },
-    })
+        append,
+        commit: async (kind, data, step) => append(kind, data, step),
+      }
+      return { ...on, state: on.state, journal }
+    }
     await expect(incident.run(isolate, dying)).rejects.toThrow(Died)
     await refusedElsewhere(isolate)
     await isolatedOnce(world, await incident.run(isolate))

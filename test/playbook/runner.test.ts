@@ -442,6 +442,7 @@ function crashing(incident: Case, at: number, when: 'before' | 'after'): Case {
       if (appends === at) throw new Crash()
       return line
     },
+    commit: async (kind, data, step) => journal.append(kind, data, step),
   }
   return { ...incident, journal, state: incident.state }
 }

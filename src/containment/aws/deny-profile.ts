@@ -104,7 +104,7 @@ export const denyProfile: Kind<DenyParams, unknown> = {
       // It is an extra: without it the profiles are taken away instead of replaced.
       const known = awsError(error, 'Making a profile that denies everything')
       if (known.code === 'interrupted') throw known
-      await remove(iam, name).catch(() => {})
+      await remove(call, name).catch(() => {})
       return { profile: null, why: known.message }
     }
   },
@@ -112,7 +112,7 @@ export const denyProfile: Kind<DenyParams, unknown> = {
   back: {
     drift: async () => [],
     async apply({ name }, _, call, output) {
-      if (isMade(output)) await remove(clients(call).iam, name)
+      if (isMade(output)) await remove(call, name)
     },
     async holds({ name }, _, call, output) {
       if (!isMade(output)) return true
@@ -132,9 +132,13 @@ function isMade(output: Json | undefined): boolean {
   return 'settled' in output || ('profile' in output && output.profile !== null)
 }
 
-async function remove(iam: ReturnType<typeof clients>['iam'], name: string): Promise<void> {
+async function remove(call: Reading, name: string): Promise<void> {
+  const { iam } = clients(call)
   const names = { InstanceProfileName: name, RoleName: name }
-  await orNone(iam.send(new RemoveRoleFromInstanceProfileCommand(names)))
+  // Asked first: not everybody who speaks IAM takes it well to be told twice.
+  if ((await rolesOf(call, name))?.includes(name) === true) {
+    await orNone(iam.send(new RemoveRoleFromInstanceProfileCommand(names)))
+  }
   await orNone(iam.send(new DeleteInstanceProfileCommand(names)))
   await orNone(iam.send(new DeleteRolePolicyCommand({ ...names, PolicyName: policyName })))
   await orNone(iam.send(new DeleteRoleCommand(names)))

@@ -9,7 +9,7 @@ import fs, { appendFileSync, readFileSync, readlinkSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 
 const { DIE_AT, DIE_WHEN, DIE_BY } = process.env
-const { writeSync, fsyncSync } = fs
+const { writeSync, fsync, fsyncSync } = fs
 let dying
 
 function die(point) {
@@ -50,4 +50,9 @@ fs.fsyncSync = (file) => {
   fsyncSync(file)
   if (dying !== undefined) die(dying)
 }
+fs.fsync = (file, done) =>
+  fsync(file, (error) => {
+    if (dying !== undefined) die(dying)
+    done(error)
+  })
 syncBuiltinESMExports()
