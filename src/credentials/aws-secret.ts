@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Action, ActionCall, Call, Change, Observation, Problem, Receipt, Verdict } from '../change.ts'
+import type { Action, ActionCall, Call, Change, Json, Observation, Problem, Receipt, Verdict } from '../change.ts'
 import { IrError } from '../errors.ts'
 import type { CredentialOf } from '../registry/port.ts'
 import { safe } from '../ui/safe-text.ts'
 import { type CredentialIntent, type CredentialState, type Credentials, type CredentialTarget, stage } from './port.ts'
-import type { StoredValue } from './stored.ts'
+import { leftToRetire, type StoredValue } from './stored.ts'
 import { readableBySuspect } from './stores/aws-secret.ts'
 import { parsed, secretIn } from './stores/json-secret.ts'
 import { type AwsSecret, type Described, openSecret, requestToken } from './stores/secrets-manager.ts'
-import { asJson, field, mayGoOn, quoted, textField } from './words.ts'
+import { asJson, field, mayGoOn, orError, quoted, textField } from './words.ts'
 
 /**
  * A value in AWS Secrets Manager. With a rotation function, that one makes the new value where it is accepted; else its issuer
@@ -175,20 +175,29 @@ const retireVersions: Action<Target> = {
     const versions = versionsOf(change)
     if (versions.includes(labelled(found, 'AWSCURRENT') ?? ''))
       throw new IrError('partial', `secret ${safe(secret.id)} has no newer version: the old one keeps its labels`)
+    const kept: string[] = []
     for (const version of versions) {
       const label = keepLabel(call, version)
-      if (labelled(found, label) !== version) await secret.label(label, { from: labelled(found, label), to: version })
+      if (labelled(found, label) !== version) {
+        // One that has lost its labels by the new value may have been thrown away.
+        if ((await secret.createdAt(version)) === undefined) continue
+        await secret.label(label, { from: labelled(found, label), to: version })
+      }
+      kept.push(version)
     }
     const previous = labelled(found, 'AWSPREVIOUS')
     if (previous !== undefined && versions.includes(previous)) await secret.label('AWSPREVIOUS', { from: previous })
-    return { output: { kept: versions } }
+    return { output: { kept } }
   },
   async settle(change, call) {
-    const { found } = await describe(call)
+    const { secret, found } = await describe(call)
     const versions = versionsOf(change)
-    const kept = versions.every((version) => labelled(found, keepLabel(call, version)) === version)
+    const kept = versions.filter((version) => labelled(found, keepLabel(call, version)) === version)
     const leads = versions.includes(labelled(found, 'AWSPREVIOUS') ?? '')
-    return kept && !leads ? { output: { kept: versions } } : undefined
+    if (leads || kept.length === 0) return undefined
+    for (const version of versions)
+      if (!kept.includes(version) && (await secret.createdAt(version)) !== undefined) return undefined
+    return { output: { kept } }
   },
   undo: {
     async drift(_change, _receipt, call) {
@@ -275,7 +284,7 @@ function rotating(otherwise: Credentials<SecretCredential>, settings: RotationSe
     async verify(call) {
       const by = await rotatedBy(call)
       if (by === undefined || call.intent === 'reinstate') return await otherwise.verify(call)
-      return call.intent === 'rotate' ? await verifyRotated(call, by) : notYet(call, by)
+      return call.intent === 'rotate' || rotationsOf(call).length > 0 ? await verifyRotated(call, by) : notYet(call, by)
     },
 
     actions: { ...otherwise.actions, 'remove-label': removeLabel, 'rotate-by-function': rotateByFunction(settings) },
@@ -295,8 +304,9 @@ async function planRotation(
   const targetOf = (round: number): string =>
     rounds === 1 ? `secret ${credential.secret}` : `secret ${credential.secret}, user ${round} of 2`
   const ids = Array.from({ length: rounds }, (_, index) => call.changeId('rotate-by-function', targetOf(index + 1)))
-  // Rotated in this run already: nothing to do any more.
-  if (ids.every((id) => call.receipts.has(id)) && labelled(found, 'AWSCURRENT') === tokenOf(ids.at(-1) ?? '')) return []
+  // Rotated in this run already: nothing to do any more, but what was left undone.
+  if (ids.every((id) => call.receipts.has(id)) && labelled(found, 'AWSCURRENT') === tokenOf(ids.at(-1) ?? ''))
+    return leftToRetire(call)
   const stray = await strayOf(call, secret, found, ids, settings)
   const chain = [`${credential.id} (aws-secret)`, `secret ${credential.secret}`]
   const facts = {
@@ -450,12 +460,14 @@ function rotateByFunction({ pollMs, polls }: RotationSettings): Action<Target> {
 
 async function verifyRotated(call: SecretCall & { readonly intent: CredentialIntent }, by: string): Promise<Verdict> {
   const { credential, sharedWith } = call.target
-  const { found } = await describe(call)
-  const rotations = call.changes.filter(({ action }) => action === 'rotate-by-function')
-  const last = rotations.at(-1)
-  const done = rotations.filter(({ id }) => call.receipts.has(id))
+  const { secret, found } = await describe(call)
+  const rotations = rotationsOf(call)
+  const last = rotations.at(-1)?.change
+  const done = rotations.filter(({ applied }) => applied)
   const current = labelled(found, 'AWSCURRENT')
-  const ours = last !== undefined && done.length === rotations.length && current === field(last.params, 'version')
+  const made = last !== undefined && done.length === rotations.length && current === field(last.params, 'version')
+  const same = made ? await isSame(secret, field(rotations[0]?.change.params, 'was'), current) : false
+  const ours = made && same !== true
   const left = pending(found)
   const retired = await look(call)
   const observed: Observation[] = [
@@ -474,21 +486,48 @@ async function verifyRotated(call: SecretCall & { readonly intent: CredentialInt
     id: credential.id,
     kind: credential.kind,
     state: ours ? 'dead' : 'alive',
-    proof: ours ? 'issuer says so' : `the old password${other} was not replaced: the rotation did not end`,
+    proof: ours
+      ? 'issuer says so'
+      : same
+        ? `${safe(by)} put the old value into the new version: it is not rotated`
+        : `the old password${other} was not replaced: the rotation did not end`,
     sharedWith,
     ...(ours && current !== undefined
       ? { delivered: { kind: 'aws-secret', path: credential.secret, version: current } }
       : {}),
   }
   return {
-    state: !ours ? 'failed' : observed.every(({ holds }) => holds) ? 'verified' : 'residual',
+    state: !ours ? 'failed' : same === false && observed.every(({ holds }) => holds) ? 'verified' : 'residual',
     observed,
-    residue: retired.residue,
+    residue: [
+      ...retired.residue,
+      ...(same === undefined
+        ? [`${credential.id}: whether the new value is another one than the old could not be read`]
+        : []),
+    ],
     limits: [
       `${credential.id}: database sessions that were opened with the old password are not ended by a rotation: name the database's user in the registry`,
     ],
     output: asJson(state),
   }
+}
+
+/** What this plan rotates; where it has nothing to rotate any more, what an earlier one of this case did. */
+function rotationsOf(call: SecretCall): readonly { readonly change: Change; readonly applied: boolean }[] {
+  const isRotation = ({ action }: Change): boolean => action === 'rotate-by-function'
+  const planned = call.changes.filter(isRotation)
+  if (planned.length > 0) return planned.map((change) => ({ change, applied: call.receipts.has(change.id) }))
+  return (call.target.past?.() ?? [])
+    .filter(({ change, receipt }) => isRotation(change) && receipt !== undefined)
+    .map(({ change }) => ({ change, applied: true }))
+}
+
+/** A function that does nothing makes a version all the same. Undefined: the values may not be read, or are binary. */
+async function isSame(secret: AwsSecret, before: Json | undefined, now = ''): Promise<boolean | undefined> {
+  if (typeof before !== 'string' || before === '' || before === now) return false
+  const [old, fresh] = await Promise.all([before, now].map((version) => orError(secret.read({ version }))))
+  if (old instanceof IrError || fresh instanceof IrError) return undefined
+  return old !== undefined && old.text === fresh?.text
 }
 
 function notYet({ target }: SecretCall, by: string): Verdict {

@@ -145,7 +145,7 @@ function withIssuer<C extends Stored>(store: StoredValue<C>, { adapter, target }
  * Old versions that an earlier run of this case was to put out of the way, and did not. Only those: what lies there by now may be the
  * new value.
  */
-function leftToRetire({ target, changeId }: Call<CredentialTarget>): readonly Change[] {
+export function leftToRetire({ target, changeId }: Call<CredentialTarget>): readonly Change[] {
   return (target.past?.() ?? [])
     .filter(({ change, receipt }) => change.stage === stage.tidy && receipt === undefined && !isIssuers(change))
     .map(({ change }) => ({ ...change, id: changeId(change.action, change.target), after: [] }))

@@ -1,4 +1,11 @@
-import { PutSecretValueCommand, UpdateSecretVersionStageCommand } from '@aws-sdk/client-secrets-manager'
+import {
+  CreateSecretCommand,
+  GetSecretValueCommand,
+  PutSecretValueCommand,
+  RotateSecretCommand,
+  SecretsManagerClient,
+  UpdateSecretVersionStageCommand,
+} from '@aws-sdk/client-secrets-manager'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { secretValues } from '../../src/credentials/aws-secret.ts'
 import { execCredentials } from '../../src/credentials/exec.ts'
@@ -7,7 +14,8 @@ import { storedCredential } from '../../src/credentials/stored.ts'
 import { awsSecretStore } from '../../src/credentials/stores/aws-secret.ts'
 import type { CredentialOf } from '../../src/registry/port.ts'
 import { callFor, drive, everything, type Journal } from '../contracts/credentials.ts'
-import { type Emulator, skipWithoutEmulators, startMoto } from '../testbed/python.ts'
+import { awsEnvironment } from '../testbed/aws-world.ts'
+import { type Emulator, skipWithoutEmulators, startMinistack, startMoto } from '../testbed/python.ts'
 import { actAsAws, type SecretsWorld, type SecretTarget, startSecretsWorld } from './aws-secret-world.ts'
 import { type ExecWorld, startExecWorld } from './exec-world.ts'
 
@@ -92,6 +100,30 @@ describe.skipIf(skipWithoutEmulators('aws-secret'))('aws-secret against moto', (
       })
       expect(others).toEqual({ [`mcp-ir-20261123-crm-0a1b-${old.slice(0, 8)}`]: old })
       expect(everything(journal, verdict)).not.toMatch(/old-password|new-password/)
+    })
+
+    it('is dead for every later step of the case, and not rotated twice', async () => {
+      const target = await rotated()
+      const { journal } = await drive({ adapter: rotating, target }, { intent: 'rotate' })
+      const again = await drive(
+        { adapter: rotating, target },
+        { intent: 'rotate', journal: { ...journal, planned: undefined } },
+      )
+      expect(again.journal.planned).toEqual([])
+      expect(again.state).toMatchObject({ state: 'dead', delivered: { kind: 'aws-secret' } })
+      expect(again.verdict.state).toBe('verified')
+      const revoked = await drive({ adapter: rotating, target }, { intent: 'revoke' })
+      expect(revoked.state.state).toBe('dead')
+      expect(passwords).toHaveLength(1)
+    })
+
+    it('is alive when its function makes a version of the old value', async () => {
+      const target = await rotated()
+      world.functions.set(target.credential.secret, (current) => current)
+      const { verdict, state } = await drive({ adapter: rotating, target }, { intent: 'rotate' })
+      expect(verdict.state).toBe('failed')
+      expect(state).toMatchObject({ state: 'alive', proof: expect.stringContaining('not rotated') })
+      expect(state.delivered).toBeUndefined()
     })
 
     it('is alive until then, and says what to do', async () => {
@@ -322,4 +354,34 @@ describe.skipIf(skipWithoutEmulators('aws-secret'))('aws-secret against moto', (
     await action.apply(change, receipt, acting)
     expect(await action.settle(change, receipt, acting)).toBeDefined()
   }
+})
+
+describe.skipIf(skipWithoutEmulators('aws-secret'))('aws-secret against ministack', () => {
+  it('is alive after a rotation that runs no function and copies the value, as ministack’s does', async () => {
+    const ministack = await startMinistack()
+    const before = { ...process.env }
+    try {
+      const environment = awsEnvironment(ministack.url)
+      Object.assign(process.env, environment)
+      const aws = new SecretsManagerClient({ endpoint: ministack.url, region: 'us-east-1' })
+      await aws.send(new CreateSecretCommand({ Name: 'crm', SecretString: '{"username":"crm","password":"old"}' }))
+      const RotationLambdaARN = 'arn:aws:lambda:us-east-1:000000000000:function:rotate'
+      const first = await aws.send(new RotateSecretCommand({ SecretId: 'crm', RotationLambdaARN }))
+      const target: SecretTarget = {
+        server: 'io.acme/crm',
+        credential: { id: 'smtp', kind: 'aws-secret', secret: 'crm' },
+        sharedWith: [],
+        deployments: [],
+      }
+      const adapter = storedCredential(stored, undefined)
+      const { state, journal } = await drive({ adapter, target }, { intent: 'rotate' })
+      expect(journal.failed).toEqual([])
+      const now = await aws.send(new GetSecretValueCommand({ SecretId: 'crm' }))
+      expect(now.VersionId).not.toBe(first.VersionId)
+      expect(state).toMatchObject({ state: 'alive', proof: expect.stringContaining('not rotated') })
+    } finally {
+      process.env = before
+      await ministack.stop()
+    }
+  })
 })
