@@ -302,6 +302,33 @@ describe.skipIf(skipWithoutEmulators('vault-kv'))('vault-kv against OpenBao', ()
         expect(await refused([{ id: 'badge', kind: 'exec', command: ['x'] }])).toEqual([])
       })
 
+      it.each(['entity', 'group', 'older token'] as const)(
+        'refuses where the role does not let it, but its %s does',
+        async (what) => {
+          const reading = `path "secret/data/mcp/*" { capabilities = ["read"] }`
+          const old = await role(
+            what === 'older token' ? reading : 'path "secret/data/billing" { capabilities = ["read"] }',
+          )
+          if (old.kind !== 'vault-approle') throw new TypeError('no role')
+          const path = `auth/approle/role/${old.role}`
+          const { role_id } = (await bao.ok('GET', `${path}/role-id`)).data
+          const { secret_id } = (await bao.ok('POST', `${path}/secret-id`)).data
+          const { auth } = await bao.ok('POST', 'auth/approle/login', { role_id, secret_id }, '')
+          const extra = `extra-${old.role}`
+          await bao.ok('POST', `sys/policies/acl/${extra}`, { policy: reading })
+          if (what === 'entity') await bao.ok('POST', `identity/entity/id/${auth.entity_id}`, { policies: [extra] })
+          if (what === 'group')
+            await bao.ok('POST', 'identity/group', {
+              name: extra,
+              policies: [extra],
+              member_group_ids: [],
+              member_entity_ids: [auth.entity_id],
+            })
+          if (what === 'older token') await bao.ok('POST', path, { token_policies: ['default'] })
+          expect(await refused([old])).toEqual([expect.stringContaining('can still read it')])
+        },
+      )
+
       it('asks Vault what a token may do', async () => {
         const tokens = await Promise.all(
           [data(), 'secret/data/billing'].map(async (path) => {

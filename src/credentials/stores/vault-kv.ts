@@ -1,11 +1,10 @@
 import type { Problem } from '../../change.ts'
 import { IrError } from '../../errors.ts'
-import type { Credential, CredentialOf, DeliverTo } from '../../registry/port.ts'
+import type { DeliverTo } from '../../registry/port.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { Store, StoreCall } from '../store.ts'
-import { pathOf } from '../vault/approle.ts'
-import { type VaultClient, vaultClient } from '../vault/client.ts'
-import { mayRead } from '../vault/rules.ts'
+import { vaultClient } from '../vault/client.ts'
+import { canRead } from '../vault/guard.ts'
 import { type Fields, type Kv, kvPath, openKv } from './kv.ts'
 
 /** How often others may write into the same secret while we do: each credential of the server is one. */
@@ -76,7 +75,9 @@ async function readableBySuspect(call: StoreCall, path: string): Promise<readonl
   const vault = vaultClient(call)
   const problems: Problem[] = []
   for (const old of call.target.undead ?? []) {
-    const able = await canRead(vault, old, path)
+    const able = await vault.shared(`whether ${old.kind} ${old.id} reads ${path}`, () =>
+      canRead(vault, call, old, path),
+    )
     if (able === 'no') continue
     const why = able === 'yes' ? 'can still read it' : 'may still be able to read it: what it may do is not known'
     problems.push({
@@ -86,48 +87,4 @@ async function readableBySuspect(call: StoreCall, path: string): Promise<readonl
     })
   }
   return problems
-}
-
-async function canRead(vault: VaultClient, old: Credential, path: string): Promise<'yes' | 'no' | 'unknown'> {
-  try {
-    switch (old.kind) {
-      case 'vault-token':
-        return await tokenCanRead(vault, old.accessor, path)
-      case 'vault-approle':
-        return await roleCanRead(vault, old, path)
-      case 'vault-entity':
-        // Its policies come from groups and logins, too.
-        return 'unknown'
-      default:
-        return 'no' // nothing that Vault lets in
-    }
-  } catch (error) {
-    if (error instanceof IrError && error.code !== 'interrupted') return 'unknown'
-    throw error
-  }
-}
-
-async function tokenCanRead(vault: VaultClient, accessor: string, path: string): Promise<'yes' | 'no' | 'unknown'> {
-  const found = await vault.ask('sys/capabilities-accessor', { accessor, paths: [path] })
-  const words = found?.data[path]
-  if (!Array.isArray(words)) return 'unknown'
-  return words.some((word) => ['read', 'root', 'sudo'].includes(String(word))) ? 'yes' : 'no'
-}
-
-async function roleCanRead(
-  vault: VaultClient,
-  credential: CredentialOf<'vault-approle'>,
-  path: string,
-): Promise<'yes' | 'no' | 'unknown'> {
-  const found = await vault.read(pathOf(credential))
-  // Tokens of a role that somebody deleted live on.
-  if (found === undefined) return 'unknown'
-  const { token_policies: policies, token_no_default_policy: bare } = found.data
-  if (!Array.isArray(policies)) return 'unknown'
-  for (const name of [...policies, ...(bare === true ? [] : ['default'])]) {
-    if (name === 'root') return 'yes'
-    const policy = (await vault.read(`sys/policies/acl/${String(name)}`))?.data.policy
-    if (typeof policy === 'string' && mayRead([policy], path)) return 'yes'
-  }
-  return 'no'
 }

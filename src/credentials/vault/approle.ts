@@ -176,8 +176,8 @@ async function plannedEntity({ changes }: AppRoleCall, vault: VaultClient): Prom
 }
 
 /** Every login of a role is one entity, named by its role id. */
-async function aliasEntity(
-  call: AppRoleCall,
+export async function aliasEntity(
+  call: Pick<AppRoleCall, 'progress'>,
   vault: VaultClient,
   path: string,
   about: 'all' | 'tokens',

@@ -13,6 +13,8 @@ export interface Entity {
   /** Nothing would be lost with it: Vault made it at the first login, and nobody gave it anything. */
   readonly plain: boolean
   readonly policies: readonly string[]
+  /** Ids of its groups, and of those that these are in. */
+  readonly groups: readonly string[]
   readonly changed: string
 }
 
@@ -57,6 +59,7 @@ export function entityOf(data: Readonly<Record<string, unknown>> | undefined): E
     aliases,
     plain: nothing && /^entity_[0-9a-f]{8}/.test(name),
     policies,
+    groups: [...new Set([...strings(data.group_ids), ...strings(data.inherited_group_ids)])],
     changed: String(data.last_update_time ?? ''),
   }
 }
