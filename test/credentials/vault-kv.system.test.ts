@@ -241,6 +241,28 @@ describe.skipIf(skipWithoutEmulators('vault-kv'))('vault-kv against OpenBao', ()
       expect(data.data).toEqual(Object.fromEntries(keys.map((key) => [key, `secret of ${key}`])))
     })
 
+    it('goes beside more fields than Vault takes in one request, and says what is missing where it may not', async () => {
+      const path = `secret/data/${place().path}`
+      const many = (from: number) =>
+        Object.fromEntries(Array.from({ length: 400 }, (_, index) => [`key-${from + index}`, 'x']))
+      await bao.ok('POST', path, { data: many(0) })
+      await fetch(`${bao.url}/v1/${path}`, {
+        method: 'PATCH',
+        headers: { 'X-Vault-Token': bao.root, 'content-type': 'application/merge-patch+json' },
+        body: JSON.stringify({ data: many(400) }),
+      })
+      await vaultKvStore(place()).put('one more', 'secret', call())
+      const { data } = await bao.ok('GET', path)
+      expect(Object.keys(data.data)).toHaveLength(801)
+      expect(data.data['one more']).toBe('secret')
+      back()
+      back = actAs(bao, await tokenWith(`path "${path}" { capabilities = ["read", "create", "update"] }`))
+      await expect(vaultKvStore(place()).put('another', 'secret', call())).rejects.toMatchObject({
+        message: expect.stringMatching(/more fields/),
+        hints: [expect.stringMatching(/patch/)],
+      })
+    })
+
     it('is the same delivery when it is the same secret', async () => {
       const store = vaultKvStore(place())
       const { version } = await store.put('key', 'secret', call())

@@ -19,6 +19,12 @@ export interface Kv {
    * @returns the number of the new version, undefined with engine version 1; `conflict` when somebody wrote meanwhile
    */
   write(fields: Fields, after: number): Promise<number | undefined | 'conflict'>
+  /**
+   * Puts these fields beside what is there, under the same condition. Without the others in the request: Vault takes a thousand strings in
+   * one, which are five hundred fields.
+   * @returns as `write`; `unsupported` where it cannot be done so: engine version 1, an older Vault, no `patch` in our policies, nothing there
+   */
+  patch(fields: Fields, after: number): Promise<number | undefined | 'conflict' | 'unsupported'>
   /** Recoverably. */
   delete(versions: readonly number[]): Promise<void>
   undelete(versions: readonly number[]): Promise<void>
@@ -114,7 +120,7 @@ async function capabilities(
   )
 }
 
-type Operations = Pick<Kv, 'read' | 'versions' | 'write' | 'delete' | 'undelete'>
+type Operations = Pick<Kv, 'read' | 'versions' | 'write' | 'patch' | 'delete' | 'undelete'>
 
 function operations(vault: VaultClient, engine: 1 | 2, at: Kv['at']): Operations {
   if (engine === 1)
@@ -128,9 +134,21 @@ function operations(vault: VaultClient, engine: 1 | 2, at: Kv['at']): Operations
         await vault.write(at('data'), fields)
         return undefined
       },
+      patch: async () => 'unsupported',
       delete: async () => {},
       undelete: async () => {},
     }
+  const put = (method: 'POST' | 'PATCH', fields: Fields, after: number, expected: readonly number[]) =>
+    vault.request({
+      method,
+      path: at('data'),
+      body: { data: fields, options: { cas: after } },
+      // What was written once is a conflict the second time.
+      nature: 'repeat',
+      expected,
+    })
+  const isConflict = ({ status, said }: { readonly status: number; readonly said: string }): boolean =>
+    status === 400 && /check-and-set/.test(said)
   return {
     async read(version) {
       const { data } = await vault.request({
@@ -150,17 +168,21 @@ function operations(vault: VaultClient, engine: 1 | 2, at: Kv['at']): Operations
         .sort((a, b) => b.version - a.version)
     },
     async write(fields, after) {
-      const answer = await vault.request({
-        method: 'POST',
-        path: at('data'),
-        body: { data: fields, options: { cas: after } },
-        // What was written once is a conflict the second time.
-        nature: 'repeat',
-        expected: [400],
-      })
+      const answer = await put('POST', fields, after, [400])
       if (answer.status < 400) return whole(answer.data.version)
-      if (/check-and-set/.test(answer.said)) return 'conflict'
+      if (isConflict(answer)) return 'conflict'
+      if (/complexity/.test(answer.said))
+        throw new IrError('input', `${safe(at('data'))} in Vault has more fields than it takes in one request`, {
+          hints: [
+            `Give us patch on it, so that one field can be put beside the others: path "${safe(at('data'))}" { capabilities = ["patch", …] }`,
+          ],
+        })
       throw new IrError('input', `Vault does not take what is to be written to ${safe(at('data'))} (400)`)
+    },
+    async patch(fields, after) {
+      const answer = await put('PATCH', fields, after, [400, 403, 404, 405, 415])
+      if (answer.status < 400) return whole(answer.data.version)
+      return isConflict(answer) ? 'conflict' : 'unsupported'
     },
     async delete(versions) {
       await vault.write(at('delete'), { versions })

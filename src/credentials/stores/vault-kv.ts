@@ -2,7 +2,8 @@ import type { Problem } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import type { DeliverTo } from '../../registry/port.ts'
 import { safe } from '../../ui/safe-text.ts'
-import type { Store, StoreCall } from '../store.ts'
+import { exclusively } from '../deliver.ts'
+import type { Kept, Store, StoreCall } from '../store.ts'
 import { vaultClient } from '../vault/client.ts'
 import { canRead } from '../vault/guard.ts'
 import { type Fields, type Kv, kvPath, openKv } from './kv.ts'
@@ -15,7 +16,7 @@ export function vaultKvStore(place: Extract<DeliverTo, { kind: 'vault-kv' }>): S
   return {
     kind: 'vault-kv',
     path: kvPath(place),
-    permissions: ['vault: read, create and update the secret to deliver to', 'vault: sys/capabilities-self'],
+    permissions: ['vault: read, create, update and patch the secret to deliver to', 'vault: sys/capabilities-self'],
 
     async check(call) {
       const kv = await openKv(place, call)
@@ -35,16 +36,8 @@ export function vaultKvStore(place: Extract<DeliverTo, { kind: 'vault-kv' }>): S
     async put(key, secret, call) {
       const field = fieldOf(key)
       const kv = await openKv(place, call)
-      for (let tried = 0; tried < tries; tried++) {
-        const { fields, version } = await kv.read()
-        if (fields?.[field] === secret) return { version: versionOf(kv, version) }
-        const written = await kv.write({ ...fields, [field]: secret }, version)
-        if (written !== 'conflict') return { version: written }
-      }
-      throw new IrError(
-        'partial',
-        `${kv.path} in Vault is written by somebody else all the time: nothing was delivered`,
-      )
+      // Those of ours would be each other's conflicts.
+      return await exclusively(`${vaultClient(call).address} ${kv.path}`, () => merge(kv, field, secret))
     },
 
     async get(key, call) {
@@ -54,6 +47,17 @@ export function vaultKvStore(place: Extract<DeliverTo, { kind: 'vault-kv' }>): S
       return secret === undefined ? undefined : { secret, version: versionOf(kv, version) }
     },
   }
+}
+
+async function merge(kv: Kv, field: string, secret: string): Promise<Kept> {
+  for (let tried = 0; tried < tries; tried++) {
+    const { fields, version } = await kv.read()
+    if (fields?.[field] === secret) return { version: versionOf(kv, version) }
+    const patched = fields === undefined ? 'unsupported' : await kv.patch({ [field]: secret }, version)
+    const written = patched === 'unsupported' ? await kv.write({ ...fields, [field]: secret }, version) : patched
+    if (written !== 'conflict') return { version: written }
+  }
+  throw new IrError('partial', `${kv.path} in Vault is written by somebody else all the time: nothing was delivered`)
 }
 
 /** A secret of KV always has fields: what is to be the whole of it goes into the usual one. */
