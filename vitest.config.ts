@@ -10,6 +10,8 @@ export default defineConfig({
         test: {
           ...shared,
           name: 'unit',
+          // A shared machine may stall for longer than the usual five seconds.
+          testTimeout: 30_000,
           // Two cores are the least that anybody has; sharing modules between files halves the time.
           maxWorkers: 2,
           isolate: false,
