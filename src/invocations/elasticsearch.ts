@@ -3,6 +3,7 @@ import type { InvocationsConfig } from '../config.ts'
 import { connect } from '../elasticsearch/client.ts'
 import { IrError } from '../errors.ts'
 import { safe } from '../ui/safe-text.ts'
+import { exportFrom } from './elasticsearch/export.ts'
 import { type Mapping, mappingOf } from './elasticsearch/fields.ts'
 import { countWhole } from './elasticsearch/overview.ts'
 import { all, any, everything, timeIs, timeIsOdd, withValue } from './elasticsearch/query.ts'
@@ -36,6 +37,20 @@ export function elasticsearchInvocations(config: ElasticsearchConfig, now: () =>
     check: (signal) => check(log, config, signal),
     review: (names, window, signal, touched = nothing) =>
       reviewOf(log, { names, window, touched, now }, signal, (job, limits) => fill(config, format, job, limits)),
+    async *export(names, window, signal, after) {
+      const cluster = await connect(config.node, signal)
+      try {
+        const mapping = await mappingOf(cluster, config.index, format)
+        const view = await View.open(cluster, mapping.expression, signal)
+        try {
+          yield* exportFrom(view, { format, mapping, names, window }, after)
+        } finally {
+          await view.close()
+        }
+      } finally {
+        await cluster.close()
+      }
+    },
   }
 }
 

@@ -1,5 +1,6 @@
 import type { InvocationsConfig } from '../config.ts'
 import { safe } from '../ui/safe-text.ts'
+import { exportOf } from './engine/export.ts'
 import { ingest } from './engine/ingest.ts'
 import { type Log, lookInto, reviewOf } from './engine/review.ts'
 import { seenIn } from './engine/seen.ts'
@@ -16,14 +17,23 @@ type FilesConfig = Extract<InvocationsConfig, { kind: 'files' }>
  */
 export function filesInvocations(config: FilesConfig, now: () => Date, oneByOne?: number): Invocations {
   const log: Log = { config, name: config.path, format: formatOf(config.format), oneByOne }
+  const review: Invocations['review'] = async (names, window, signal, touched = { tools: [], paths: [] }) => {
+    const files = await findFiles(config.path)
+    return reviewOf(log, { names, window, touched, now }, signal, async (job) => {
+      const { sources, problems, gaps } = await ingest(job, files)
+      return { sources, problems: files.length === 0 ? [...problems, noFiles(config)] : problems, gaps }
+    })
+  }
   return {
     check: (signal) => check(log, config, signal),
-    review: async (names, window, signal, touched = { tools: [], paths: [] }) => {
-      const files = await findFiles(config.path)
-      return reviewOf(log, { names, window, touched, now }, signal, async (job) => {
-        const { sources, problems, gaps } = await ingest(job, files)
-        return { sources, problems: files.length === 0 ? [...problems, noFiles(config)] : problems, gaps }
-      })
+    review,
+    async *export(names, window, signal, after) {
+      const reviewed = await review(names, window, signal)
+      try {
+        yield* exportOf(reviewed.raw, after)
+      } finally {
+        await reviewed.close()
+      }
     },
   }
 }

@@ -52,6 +52,14 @@ export interface Review {
   readonly gaps: readonly string[]
   /** Evidence name and hash of the raw records. */
   readonly evidence?: { readonly name: string; readonly sha256: string }
+  /** Where the raw records were exported to, and what was written there. */
+  readonly export?: {
+    readonly file: string
+    readonly window: Window
+    readonly records: number
+    readonly bytes: number
+    readonly sha256: string
+  }
 }
 
 export interface ToolUse {
@@ -128,7 +136,7 @@ export interface Finding {
 }
 
 export interface Reviewed {
-  readonly review: Omit<Review, 'sinceFrom' | 'evidence' | 'findings' | 'resources' | 'hours' | 'baseline'>
+  readonly review: Omit<Review, 'sinceFrom' | 'evidence' | 'export' | 'findings' | 'resources' | 'hours' | 'baseline'>
   /** The window's raw lines of this server, as NDJSON, in time order. For the evidence store; never printed. */
   readonly raw: AsyncIterable<string | Uint8Array>
   /**
@@ -211,9 +219,26 @@ export interface SentParameter {
   readonly bytes: number
 }
 
+/** Some of the raw calls of a server, as NDJSON. */
+export interface ExportPiece {
+  readonly bytes: Uint8Array
+  readonly records: number
+  /** Given back, the export goes on behind this piece. Undefined: not here. */
+  readonly mark: string | undefined
+  /** The log is not what it was when the mark was made: what was written is of no use, and all comes again from here on. */
+  readonly anew?: true
+}
+
 /** A log of invocations. `names` are the server's registry name and aliases; `touched` what its trail shall say beside. */
 export interface Invocations {
   /** Is the source there, readable, of the named format? Reads only. */
   check(signal: AbortSignal): Promise<readonly string[]>
   review(names: readonly string[], window: Window, signal: AbortSignal, touched?: Touched): Promise<Reviewed>
+  /**
+   * The raw calls of a server in the window, byte for byte, always in the same order, however often it was interrupted.
+   *
+   * @param after mark of the last piece that is on disk
+   * @throws IrError unreachable when the next piece cannot be had: what was given before holds, and can be gone on from
+   */
+  export(names: readonly string[], window: Window, signal: AbortSignal, after?: string): AsyncIterable<ExportPiece>
 }

@@ -1,12 +1,18 @@
+import { join } from 'node:path'
 import { z } from 'zod'
 import type { StepInput, StepKind, StepResult } from '../playbook/step.ts'
+import { safe } from '../ui/safe-text.ts'
 import { examine, touchedBy } from './examine.ts'
+import { type Exported, exportTo } from './export-file.ts'
 import { invocationsOf } from './index.ts'
-import type { Review } from './port.ts'
+import type { Invocations, Review, Window } from './port.ts'
 import { namesOf, windowOf } from './window.ts'
 
 /** The raw records of the window, as evidence. */
 const evidenceName = 'invocations.ndjson'
+
+/** What was exported, where to, and its hash. */
+const manifestName = 'invocations-export.json'
 
 const instant = z.iso.datetime({ offset: true })
 
@@ -14,8 +20,27 @@ const instant = z.iso.datetime({ offset: true })
 export const review: StepKind = {
   kind: 'invocations.review',
   summary: 'Reads the invocation log: which tools ran, for whom, when, and how much they gave away',
-  with: z.strictObject({ since: instant.optional(), until: instant.optional() }),
+  with: z.strictObject({ since: instant.optional(), until: instant.optional(), export: z.string().min(1).optional() }),
   result: run,
+}
+
+/** The raw records in a file of the responder's; what was written there is evidence. */
+async function exportedBy(input: StepInput, log: Invocations, window: Window): Promise<Exported | undefined> {
+  const { export: file } = input.with
+  const { invocations } = input.context.config
+  if (typeof file !== 'string' || invocations === undefined || input.dryRun) return undefined
+  input.progress(`exporting the records to ${safe(file)}`)
+  const names = namesOf(input.case)
+  const source = invocations.kind === 'files' ? invocations.path : `${invocations.node} ${invocations.index}`
+  const exported = await exportTo({ file, source, names, window }, join(input.case.folder, 'private'), (asked, after) =>
+    log.export(names, asked, input.signal, after),
+  )
+  await input.evidence.put(
+    manifestName,
+    'application/json',
+    `${JSON.stringify({ ...exported, source, names }, undefined, 2)}\n`,
+  )
+  return exported
 }
 
 async function run(input: StepInput): Promise<StepResult> {
@@ -45,6 +70,7 @@ async function run(input: StepInput): Promise<StepResult> {
     return { output, state: 'partial', open: [gap] }
   }
 
+  const exported = await exportedBy(input, log, window)
   input.progress(`reading the invocation log from ${window.since} to ${window.until}`)
   const reviewed = await log.review(namesOf(input.case), window, input.signal, touchedBy(input))
   try {
@@ -61,6 +87,7 @@ async function run(input: StepInput): Promise<StepResult> {
       sinceFrom,
       gaps: [...guessed, ...reviewed.review.gaps, ...gaps],
       ...(stored === undefined ? {} : { evidence: { name: stored.name, sha256: stored.sha256 } }),
+      ...(exported === undefined ? {} : { export: exported }),
     }
     return { output, state: unread.length > 0 ? 'partial' : 'done', open: unread }
   } finally {

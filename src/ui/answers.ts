@@ -52,6 +52,10 @@ function reviewText(output: unknown): string {
       (finding) => `! ${safe(finding.summary)}: expected ${safe(finding.expected)}, seen ${safe(finding.seen)}`,
     ),
   )
+  if (review.export !== undefined) {
+    const { file, records, sha256 } = review.export
+    parts.push(`${count(records, 'record')} exported to ${safe(file, 4096)}\nsha256 ${sha256}`)
+  }
   return [...parts, ...gapsText(review.gaps)].join('\n\n')
 }
 

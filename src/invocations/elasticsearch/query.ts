@@ -67,7 +67,7 @@ export function inPieces<T>(places: readonly Askable[], values: Iterable<T>): T[
 }
 
 /** As `withValue`, but a place counts only where those before it are empty: exactly the records, where the places are exact. */
-function firstValue(places: readonly Askable[], values: readonly string[]): Json {
+export function firstValue(places: readonly Askable[], values: readonly string[]): Json {
   return any(
     places.map((place, index) =>
       all(...equal(place, values), ...(index === 0 ? [] : [not(exists(places.slice(0, index)))])),

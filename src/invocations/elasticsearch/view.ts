@@ -75,15 +75,20 @@ export class View {
   /** Every record that a query finds, in no order, page by page. `each` gets one page at a time of each slice. */
   async each(query: Json, take: (page: Page, slice: number) => Promise<void>): Promise<void> {
     const one = async (slice: number) => {
-      for await (const page of this.#pages({ query, sort: ['_shard_doc'], slice: { id: slice, max: slices } }))
+      for await (const page of this.pages({ query, sort: ['_shard_doc'], slice: { id: slice, max: slices } }))
         await take(page, slice)
     }
     const ends = await Promise.allSettled(Array.from({ length: slices }, (_, slice) => one(slice)))
     for (const end of ends) if (end.status === 'rejected') throw end.reason
   }
 
-  /** The records of one search after the other, as the body sorts them. */
-  async *#pages(body: Json): AsyncGenerator<Page> {
+  /** Records in a page, by how large they are. */
+  get pageSize(): number {
+    return this.#size
+  }
+
+  /** All that a search finds, page after page, as it sorts them. */
+  async *pages(body: Json): AsyncGenerator<Page> {
     let after: Sort | undefined
     for (;;) {
       const { page, size } = await this.page({ ...body, ...(after === undefined ? {} : { search_after: after }) })

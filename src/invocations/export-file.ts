@@ -1,0 +1,241 @@
+import { createHash, type Hash } from 'node:crypto'
+import { constants } from 'node:fs'
+import { type FileHandle, link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { IrError, systemCode } from '../errors.ts'
+import { safe } from '../ui/safe-text.ts'
+import type { ExportPiece, Window } from './port.ts'
+
+/** Bytes after which what was written is made safe and noted. */
+const safeEvery = 4 << 20
+
+/** What an export is about: another one is not gone on with. */
+export interface ExportQuestion {
+  readonly file: string
+  readonly source: string
+  readonly names: readonly string[]
+  readonly window: Window
+}
+
+export interface Exported {
+  readonly file: string
+  readonly window: Window
+  readonly records: number
+  readonly bytes: number
+  readonly sha256: string
+}
+
+/** How far an export has come; kept in the case. */
+interface Progress extends Exported {
+  readonly source: string
+  readonly names: readonly string[]
+  readonly mark: string | undefined
+  readonly complete: boolean
+}
+
+/**
+ * Writes an export to a file, so that it can be killed at any instant and gone on with: beside it lies what is written so far, in
+ * the case how much of that is safe. The file appears when it is whole.
+ *
+ * @param notes folder in the case
+ * @param pieces the source, from behind a mark on
+ * @throws IrError input when something else lies there; refused when what was begun was changed; partial when the source broke off
+ */
+export async function exportTo(
+  question: ExportQuestion,
+  notes: string,
+  pieces: (window: Window, after: string | undefined) => AsyncIterable<ExportPiece>,
+): Promise<Exported> {
+  const note = join(notes, `export-${createHash('sha256').update(question.file).digest('hex').slice(0, 16)}.json`)
+  const before = await progressIn(note, question)
+  if (before?.complete === true) return finish(before, note)
+  if (await isThere(question.file)) throw taken(question.file)
+  const part = `${question.file}.part`
+  const handle = await openPart(part, before !== undefined)
+  let written: Written | undefined
+  try {
+    written = before === undefined ? nothingYet() : await goOn(handle, part, before)
+    const window = before?.window ?? question.window
+    const state = (at: Written, complete: boolean): Progress => ({
+      ...{ file: question.file, source: question.source, names: question.names, window, complete },
+      ...{ records: at.records, bytes: at.bytes, mark: at.mark, sha256: at.hash.copy().digest('hex') },
+    })
+    await mkdir(notes, { recursive: true, mode: 0o700 })
+    await keep(note, state(written, false))
+    let noted = written.bytes
+    for await (const piece of pieces(window, before?.mark)) {
+      if (piece.anew === true) {
+        await handle.truncate(0)
+        Object.assign(written, nothingYet())
+        continue
+      }
+      await handle.write(piece.bytes, 0, piece.bytes.length, written.bytes)
+      written.hash.update(piece.bytes)
+      written.bytes += piece.bytes.length
+      written.records += piece.records
+      if (piece.mark === undefined) continue
+      written.mark = piece.mark
+      if (written.bytes - noted < safeEvery) continue
+      await handle.datasync()
+      await keep(note, state(written, false))
+      noted = written.bytes
+    }
+    await handle.sync()
+    const done = state(written, true)
+    await keep(note, done)
+    return await finish(done, note)
+  } catch (error) {
+    if (!(error instanceof IrError) || error.code !== 'unreachable' || written === undefined || written.bytes === 0)
+      throw error
+    throw new IrError(
+      'partial',
+      `${error.message} ${written.records.toLocaleString('en-US')} records were exported so far.`,
+      {
+        hints: ['The same command goes on from there.', ...error.hints],
+        cause: error,
+      },
+    )
+  } finally {
+    await handle.close()
+  }
+}
+
+interface Written {
+  bytes: number
+  records: number
+  mark: string | undefined
+  hash: Hash
+}
+
+function nothingYet(): Written {
+  return { bytes: 0, records: 0, mark: undefined, hash: createHash('sha256') }
+}
+
+async function progressIn(note: string, question: ExportQuestion): Promise<Progress | undefined> {
+  let progress: Progress
+  try {
+    progress = JSON.parse(await readFile(note, 'utf8')) as Progress
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+  const same = (key: 'source' | 'names') => JSON.stringify(progress[key]) === JSON.stringify(question[key])
+  // An export whose end was not named ended when it began, and goes on to there.
+  const reaches = progress.window.since === question.window.since && progress.window.until <= question.window.until
+  if (progress.file === question.file && same('source') && same('names') && reaches) return progress
+  if (progress.complete && !(await isThere(question.file))) return undefined
+  throw new IrError('input', `${safe(question.file)} was begun by this case for another window or another log.`, {
+    hints: ['Name another file.'],
+  })
+}
+
+function taken(file: string): IrError {
+  return new IrError(
+    'input',
+    `${safe(file)} is there already, and is no export of this case: nothing is written over.`,
+    {
+      hints: ['Name another file.'],
+    },
+  )
+}
+
+/** Never through a link, never over anything that was there. */
+async function openPart(part: string, goesOn: boolean): Promise<FileHandle> {
+  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW = 0 } = constants
+  try {
+    return await open(part, O_RDWR | O_NOFOLLOW | (goesOn ? 0 : O_CREAT | O_EXCL), 0o600)
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === 'EEXIST') throw taken(part)
+    if (code === 'ELOOP')
+      throw new IrError('refused', `${safe(part)} is a symbolic link: nothing is written through it.`)
+    if (code === 'ENOENT' && goesOn)
+      throw new IrError('refused', `${safe(part)}, which this case had begun, is gone.`, {
+        hints: ['Name another file.'],
+      })
+    throw new IrError('input', `${safe(part)} cannot be written (${code ?? 'unknown error'}).`, { cause: error })
+  }
+}
+
+/** What is safe stays; what came after it, and may be torn, is cut off. @throws IrError refused when somebody changed it */
+async function goOn(handle: FileHandle, part: string, before: Progress): Promise<Written> {
+  const hash = createHash('sha256')
+  const { nlink } = await handle.stat()
+  for await (const chunk of handle.createReadStream({
+    start: 0,
+    end: Math.max(0, before.bytes - 1),
+    autoClose: false,
+  })) {
+    if (before.bytes > 0) hash.update(chunk as Buffer)
+  }
+  if (nlink !== 1 || hash.copy().digest('hex') !== before.sha256) {
+    throw new IrError('refused', `${safe(part)} is not what this case had written of it.`, {
+      hints: ['Name another file.'],
+    })
+  }
+  await handle.truncate(before.bytes)
+  return { bytes: before.bytes, records: before.records, mark: before.mark, hash }
+}
+
+/** Gives the whole file its name, unless that has happened. */
+async function finish(
+  { source: _, names: _names, mark: _mark, complete: _complete, ...exported }: Progress,
+  note: string,
+): Promise<Exported> {
+  const { file, sha256 } = exported
+  const part = `${file}.part`
+  if (await isThere(part)) {
+    try {
+      await link(part, file)
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST') throw error
+    }
+    await unlink(part)
+    const folder = await open(dirname(file), 'r')
+    await folder.sync()
+    await folder.close()
+  }
+  if ((await hashOf(file)) !== sha256)
+    throw new IrError('refused', `${safe(file)} is not what this case had exported (${safe(note)}).`, {
+      hints: ['Name another file.'],
+    })
+  return exported
+}
+
+async function hashOf(file: string): Promise<string | undefined> {
+  const { O_RDONLY, O_NOFOLLOW = 0 } = constants
+  const hash = createHash('sha256')
+  let handle: FileHandle | undefined
+  try {
+    handle = await open(file, O_RDONLY | O_NOFOLLOW)
+    for await (const chunk of handle.createReadStream()) hash.update(chunk as Buffer)
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error
+    return undefined
+  } finally {
+    await handle?.close()
+  }
+  return hash.digest('hex')
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await (await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0))).close()
+    return true
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false
+    if (systemCode(error) === undefined) throw error
+    return true
+  }
+}
+
+async function keep(note: string, progress: Progress): Promise<void> {
+  const handle = await open(`${note}.new`, 'w', 0o600)
+  try {
+    await handle.writeFile(JSON.stringify(progress))
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(`${note}.new`, note)
+}
