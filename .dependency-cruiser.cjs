@@ -60,7 +60,7 @@ module.exports = {
       to: {
         path: inside,
         pathNot: [
-          '^src/provenance/(index|verify)\\.ts$',
+          '^src/provenance/(index|artifact)\\.ts$',
           '^src/report/step\\.ts$',
           '^src/anchor/(anchoring|check|receipts)\\.ts$',
         ],

@@ -1,16 +1,22 @@
 import { Args, Flags } from '@oclif/core'
 import { type CommandResult, IrCommand } from '../base-command.ts'
 import { IrError } from '../errors.ts'
+import { mayBeImage, verifyArtifact } from '../provenance/artifact.ts'
 import { expectationsOf } from '../provenance/index.ts'
-import { verifyFile } from '../provenance/verify.ts'
 import { findServer } from '../registry/query.ts'
 import { safe } from '../ui/safe-text.ts'
 
 export default class Verify extends IrCommand {
-  static override summary = 'Provenance of a file, against the registry entry of a server or explicit expectations.'
+  static override summary =
+    'Provenance of a file or an image, against the registry entry of a server or explicit expectations.'
   static override description =
-    'Code 0: verified. Code 4: invalid, or there is nothing to check it against. Needs no case, no registry and no network.'
-  static override args = { file: Args.string({ description: 'The file in hand.', required: true }) }
+    'Code 0: verified. Code 4: invalid, or there is nothing to check it against. Needs no case, no registry, and no network but for oci://.'
+  static override args = {
+    file: Args.string({
+      description: 'The file in hand; an OCI image layout (folder or tar); or oci://HOST/NAME@sha256:…',
+      required: true,
+    }),
+  }
   static override flags = {
     server: Flags.string({
       description: 'Expect what the registry says of this server.',
@@ -30,20 +36,19 @@ export default class Verify extends IrCommand {
     'certificate-identity': Flags.string({
       description: 'Who must have signed it, exactly as in the certificate: a workflow, an e-mail address.',
       helpValue: 'NAME',
-      dependsOn: ['bundle', 'certificate-oidc-issuer'],
+      dependsOn: ['certificate-oidc-issuer'],
       exclusive: ['key'],
       env: 'MCP_IR_CERTIFICATE_IDENTITY',
     }),
     'certificate-oidc-issuer': Flags.string({
       description: 'Who must have told the certificate authority so.',
       helpValue: 'URL',
-      dependsOn: ['bundle', 'certificate-identity'],
+      dependsOn: ['certificate-identity'],
       env: 'MCP_IR_CERTIFICATE_OIDC_ISSUER',
     }),
     key: Flags.string({
       description: 'Public key (PEM) that must have signed it.',
       helpValue: 'FILE',
-      dependsOn: ['bundle'],
       env: 'MCP_IR_KEY',
     }),
     'trusted-root': Flags.string({
@@ -53,13 +58,11 @@ export default class Verify extends IrCommand {
     }),
     'insecure-ignore-tlog': Flags.boolean({
       description: 'Accept a signature that no transparency log knows.',
-      dependsOn: ['bundle'],
       env: 'MCP_IR_INSECURE_IGNORE_TLOG',
     }),
     'source-repository': Flags.string({
       description: 'Repository that it must have been built from.',
       helpValue: 'URL',
-      dependsOn: ['bundle'],
       env: 'MCP_IR_SOURCE_REPOSITORY',
     }),
   }
@@ -80,13 +83,17 @@ export default class Verify extends IrCommand {
             tlog: flags['insecure-ignore-tlog'] ? false : undefined,
             repository: flags['source-repository'],
           }
-    if (server === undefined && digest === undefined && bundle === undefined) {
-      throw new IrError('input', 'There is nothing to verify the file against.', {
-        hints: ['Add --server SERVER, --digest or --bundle.'],
+    const signer = key ?? flags['certificate-identity']
+    const signing = signer ?? flags['source-repository']
+    // Beside an image its registry or layout has the bundles; beside a file there is none.
+    const found = signer !== undefined && bundle === undefined && (await mayBeImage(args.file))
+    if (server === undefined && bundle === undefined && !found && (digest === undefined || signing !== undefined)) {
+      throw new IrError('input', 'There is nothing to verify it against.', {
+        hints: ['Add --server SERVER, --digest or --bundle; for an image --key or --certificate-identity.'],
       })
     }
     const trustedRoot = flags['trusted-root'] ?? expected.trustedRoot
-    const verdict = await verifyFile(args.file, { ...expected, trustedRoot }, context.signal)
+    const verdict = await verifyArtifact(args.file, { ...expected, trustedRoot }, context.signal)
     return {
       status: verdict.state === 'verified' ? 'done' : 'refused',
       exitCode: verdict.state === 'verified' ? 0 : 4,
