@@ -95,7 +95,8 @@ function markerOf(folder: string): string {
 async function build(place: Place, { now, progress, signal }: StartOptions): Promise<Company> {
   const { folder } = place
   const at = (...parts: string[]) => join(folder, ...parts)
-  for (const name of ['cases', 'logs', 'logs/gateway', 'run', 'secrets', 'srv']) await mkdir(at(name), { mode: 0o700 })
+  for (const name of ['cases', 'elsewhere', 'logs', 'logs/gateway', 'run', 'secrets', 'srv'])
+    await mkdir(at(name), { mode: 0o700 })
   const secret = (name: string) => `canary-${name}-${randomBytes(12).toString('hex')}`
   const clientId = 'crm-mcp'
   const clientSecret = secret('client')

@@ -19,6 +19,7 @@ import {
   startCompany,
   stateFile,
 } from './company.ts'
+import { type Custody, custody } from './custody.ts'
 import { leaked, measure, type Proof, shown } from './proof.ts'
 
 export const scenarios = ['compromise', 'tool-poisoning', 'credential-theft', 'data-exfiltration'] as const
@@ -38,6 +39,8 @@ export interface DrillResult {
   readonly result: {
     readonly steps: readonly { id: string; use: string; state: string; startedAt: string; endedAt: string }[]
     readonly proof: readonly Proof[]
+    /** What was tried on copies of the case; empty when nothing was kept. */
+    readonly custody: readonly Custody[]
     /** Absolute paths; null when the playbook did not get that far. */
     readonly report: Readonly<Record<'html' | 'md' | 'json', string>> | null
     /** Folder of the company, with its configuration, log, builds and cases; null when nothing was kept. */
@@ -65,7 +68,12 @@ export async function drill(context: Context, options: DrillOptions): Promise<Dr
     const inside = await contextOf(context, company)
     const { scenario, keep, ...rest } = options
     const incident = await respond(inside, { ...rest, server: serverName, playbook: scenario, watch: measuring.watch })
-    const result = await conclude(incident, company, measuring.proof())
+    const kept = incident.kept
+      ? await ui.task('Forging, sealing and exporting copies of the case', () =>
+          custody(inside, company?.folder ?? '', incident),
+        )
+      : []
+    const result = await conclude(incident, company, measuring.proof(), kept)
     if (keep && incident.kept) {
       await company.keep()
       stays = true
@@ -115,10 +123,15 @@ async function introduce({ ui, signal }: Context, company: Company): Promise<voi
   ui.say('')
 }
 
-async function conclude(incident: IncidentResult, company: Company, proof: Proof[]): Promise<DrillResult> {
+async function conclude(
+  incident: IncidentResult,
+  company: Company,
+  proof: readonly Proof[],
+  custody: readonly Custody[],
+): Promise<DrillResult> {
   const planned = incident.status === 'planned' || incident.status === 'consent-required'
   const done = incident.status === 'done' || incident.status === 'residual'
-  const holds = proof.every((one) => one.holds)
+  const holds = [...proof, ...custody].every((one) => one.holds)
   const report = incident.kept ? await reportFiles(incident) : null
   const failed = done && (!holds || report === null)
   return {
@@ -129,6 +142,7 @@ async function conclude(incident: IncidentResult, company: Company, proof: Proof
     result: {
       steps: incident.steps.map(({ id, use, state, startedAt, endedAt }) => ({ id, use, state, startedAt, endedAt })),
       proof: planned ? [] : proof,
+      custody,
       report,
       folder: incident.kept ? company.folder : null,
     },
@@ -161,6 +175,13 @@ function farewell(
         columns,
       ),
     )
+  }
+  if (result.custody.length > 0) {
+    ui.say('')
+    ui.say(styled('bold', 'What it did to copies of the case, and what the checks said:'))
+    ui.say('')
+    const rows = result.custody.map(({ done, said, holds }) => [holds ? '✓' : '✗', done, said])
+    ui.say(table(['', 'DONE TO A COPY', 'WHAT THE CHECK SAID'], rows, columns))
   }
   if (caseId === undefined) return
   ui.say('')

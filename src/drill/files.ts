@@ -1,6 +1,7 @@
 import { relative } from 'node:path'
 import { dump } from 'js-yaml'
 import { type Build, identifier, repository } from './builds.ts'
+import { anchorFile } from './custody.ts'
 
 /** What the company's registry says, as far as it differs from one drill to the next. All paths absolute. */
 export interface RegistryFacts {
@@ -102,5 +103,6 @@ export function configYaml(): string {
     cases: './cases',
     invocations: { kind: 'files', path: './logs/gateway/*.ndjson', format: 'otel', writer: 'gateway' },
     duties: ['gdpr', 'nis2'],
+    anchor: { kind: 'file', path: `./${anchorFile}` },
   })}`
 }

@@ -62,6 +62,20 @@ describe.runIf(existsSync('/proc/self/cmdline'))('a drill', () => {
     ])
   })
 
+  test('finds every forgery of the case, and none in what is whole', () => {
+    expect(outcome.result.custody.map(({ done, holds }) => ({ done, holds }))).toEqual([
+      { done: 'nothing: the case as it stands', holds: true },
+      { done: 'one bit of the evidence was turned', holds: true },
+      { done: 'a time in the journal was changed and the chain computed anew', holds: true },
+      {
+        done: 'closed, sealed with a new key, exported; the archive was checked with the public key alone',
+        holds: true,
+      },
+      { done: 'a line was to be added to the sealed case', holds: true },
+      { done: 'the sealed journal was changed and its chain computed anew', holds: true },
+    ])
+  })
+
   test('leaves the case with its reports, and no process', async () => {
     const { report } = outcome.result
     const cases = join(folder, 'cases', outcome.case ?? '')
