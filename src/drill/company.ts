@@ -8,11 +8,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseEnv } from 'node:util'
 import { IrError } from '../errors.ts'
 import { type Build, loadPrograms, pack, release, unpackInto } from './builds.ts'
+import { anchorFile } from './custody.ts'
 import { configYaml, registryYaml } from './files.ts'
 import { history } from './history.ts'
 import { basic, freePort } from './http.ts'
 import { endMarked, minimalEnvironment, type Place, startWorker, type Worker } from './processes.ts'
-import { servedTools } from './tools.ts'
+import { type Served, servedTools } from './tools.ts'
 import type { AgentSettings } from './workers/agent.ts'
 import type { AuthorizationServerSettings } from './workers/authorization-server.ts'
 import type { CustomersApiSettings } from './workers/customers-api.ts'
@@ -159,10 +160,9 @@ async function build(place: Place, { now, progress, signal }: StartOptions): Pro
   await unpackInto(files.cwd, tampered)
   await write(files.clientSecretFile, clientSecret)
   await write(files.tokenFile, `${token}\n`)
-  await write(files.log, history(serverName, now()))
 
   progress('1.4.0 for a moment, to approve its tools; then 1.4.1 in its place, and the agents')
-  const [toolsDigest, suspect] = await Promise.all([
+  const [served, suspect] = await Promise.all([
     approve(place, approved, files.tokenFile, signal),
     (async () => {
       const pid = launch(place, files.cwd, port, {
@@ -190,9 +190,21 @@ async function build(place: Place, { now, progress, signal }: StartOptions): Pro
   ])
 
   progress('the agents at work')
+  const known = history(serverName, served, now())
+  await write(at('logs', 'gateway', 'invocations-before.ndjson'), known)
   await leaks(sink.control, signal)
 
-  const facts = { ...files, folder, server: serverName, approved, attestations, key, commit, toolsDigest, url }
+  const facts = {
+    ...files,
+    folder,
+    server: serverName,
+    approved,
+    attestations,
+    key,
+    commit,
+    toolsDigest: served.digest,
+    url,
+  }
   const knownGood = new Date(now().getTime() - 2 * 3600_000)
   const command = [process.execPath, 'server.js', place.marker]
   await write(
@@ -200,6 +212,7 @@ async function build(place: Place, { now, progress, signal }: StartOptions): Pro
     registryYaml({ ...facts, knownGood, command, authorizationServer, customersApi, clientId }),
   )
   await write(files.config, configYaml())
+  await write(at(anchorFile), '')
   // For tests, which look for these everywhere. They are worthless once the processes have ended.
   const canaries = { token, environment: environmentSecret, said: saidSecret, client: clientSecret }
   await write(at('canaries.json'), JSON.stringify(canaries, null, 2))
@@ -224,7 +237,7 @@ async function build(place: Place, { now, progress, signal }: StartOptions): Pro
     sink: sink.control,
     suspect,
     deployed: tampered,
-    approvedTools: toolsDigest,
+    approvedTools: served.digest,
     token,
     keep: async () => {
       await state(true)
@@ -283,7 +296,7 @@ function launch(place: Place, cwd: string, port: number, environment: Readonly<R
 }
 
 /** What the company's review did once: runs the approved build, and reads which tools it has. Returns their digest. */
-async function approve(place: Place, approved: Build, tokenFile: string, signal: AbortSignal): Promise<string> {
+async function approve(place: Place, approved: Build, tokenFile: string, signal: AbortSignal): Promise<Served> {
   const cwd = join(place.folder, 'approval')
   await unpackInto(cwd, approved)
   const port = await freePort()

@@ -1,9 +1,12 @@
-/** One tool call as the company's gateway saw it. */
+/** One request as the company's gateway saw it. */
 export interface SeenCall {
   readonly startedAt: Date
   readonly durationMs: number
+  /** `tools/call`, `tools/list` … */
+  readonly method: string
   readonly server: string
-  readonly tool: string
+  /** Of a call. */
+  readonly tool?: string | undefined
   readonly agent: string
   readonly user: string
   readonly session: string | undefined
@@ -12,10 +15,10 @@ export interface SeenCall {
   /** 32 and 16 hex digits. */
   readonly trace: string
   readonly span: string
-  readonly args: unknown
+  readonly args?: unknown
   readonly result: unknown
   /** `tool_error`, `timeout`, an HTTP status …; undefined when it succeeded. */
-  readonly error: string | undefined
+  readonly error?: string | undefined
 }
 
 /** A line of the invocation log: flat NDJSON with the field names of OpenTelemetry's semantic conventions for MCP. */
@@ -23,8 +26,8 @@ export function invocationLine(call: SeenCall): string {
   const line = {
     timestamp: call.startedAt.toISOString(),
     duration_ms: call.durationMs,
-    'mcp.method.name': 'tools/call',
-    'gen_ai.operation.name': 'execute_tool',
+    'mcp.method.name': call.method,
+    'gen_ai.operation.name': call.tool === undefined ? undefined : 'execute_tool',
     'gen_ai.tool.name': call.tool,
     'mcp.server.name': call.server,
     'mcp.session.id': call.session,

@@ -77,7 +77,7 @@ export function measure(
     {
       claim: 'tools served (digest)',
       use: 'deployment.redeploy',
-      measure: () => servedTools(company.url, signal),
+      measure: async () => (await servedTools(company.url, signal)).digest,
       holds: (before, after) => before !== company.approvedTools && after === company.approvedTools,
     },
   ]

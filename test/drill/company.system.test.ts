@@ -40,20 +40,23 @@ async function until(what: () => boolean | Promise<boolean>): Promise<void> {
 describe.runIf(existsSync('/proc/self/cmdline'))("the drill's company", () => {
   let company: Company
   let entry: Server
-  let log: string
+  let logs: string
   beforeAll(async () => {
     company = await startCompany({ now: () => new Date(), progress: () => {}, signal })
     const [first] = (await loadRegistry(company.registry)).servers
     if (first === undefined) throw new Error('the registry is empty')
     entry = first
-    log = join(company.folder, 'logs', 'gateway', 'invocations.ndjson')
+    logs = join(company.folder, 'logs', 'gateway')
   })
   afterAll(async () => {
     await company.end()
     await rm(company.folder, { recursive: true })
   })
   const lines = () =>
-    readFileSync(log, 'utf8')
+    readdirSync(logs)
+      .sort() // invocations-before.ndjson comes first
+      .map((file) => readFileSync(join(logs, file), 'utf8'))
+      .join('')
       .trimEnd()
       .split('\n')
       .map((line) => JSON.parse(line) as Record<string, unknown>)
@@ -63,7 +66,11 @@ describe.runIf(existsSync('/proc/self/cmdline'))("the drill's company", () => {
   test('its agents work, and the gateway logs each call of theirs with arguments and result', async () => {
     const before = lines().length
     await until(() => lines().length > before + 20)
-    const fresh = lines().slice(before)
+    const seen = lines().slice(before)
+    expect(new Set(seen.map((line) => line['mcp.method.name']))).toEqual(
+      new Set(['initialize', 'tools/list', 'tools/call']),
+    )
+    const fresh = seen.filter((line) => line['gen_ai.tool.name'] !== undefined)
     expect(new Set(fresh.map((line) => line['gen_ai.agent.name']))).toEqual(new Set(['support-copilot', 'sales-agent']))
     for (const line of fresh) {
       expect(line).toMatchObject({
@@ -86,7 +93,7 @@ describe.runIf(existsSync('/proc/self/cmdline'))("the drill's company", () => {
   test('the log has a history from before the compromise, in which nobody was lured', () => {
     const { knownGood } = entry
     const old = lines().filter((line) => String(line.timestamp) < String(knownGood))
-    expect(old.length).toBeGreaterThan(20)
+    expect(old.length).toBeGreaterThan(2000)
     expect(JSON.stringify(old)).not.toContain('context')
   })
 
@@ -97,7 +104,7 @@ describe.runIf(existsSync('/proc/self/cmdline'))("the drill's company", () => {
 
   test('the tools that are served are not the approved ones', async () => {
     expect(entry.tools?.digest).toBe(company.approvedTools)
-    expect(await servedTools(company.url, signal)).not.toBe(company.approvedTools)
+    expect((await servedTools(company.url, signal)).digest).not.toBe(company.approvedTools)
   })
 
   test('the registry and the configuration are accepted by the ordinary loaders', async () => {
@@ -165,7 +172,7 @@ describe.runIf(existsSync('/proc/self/cmdline'))("the drill's company", () => {
     await company.end()
     expect(processesOf(company.folder)).toEqual([])
     expect(readdirSync(company.folder).sort()).toEqual(
-      ['builds', 'canaries.json', 'cases', 'keys', 'logs', 'mcp-ir.yaml', 'registry.yaml', 'srv'].sort(),
+      ['builds', 'canaries.json', 'cases', 'elsewhere', 'keys', 'logs', 'mcp-ir.yaml', 'registry.yaml', 'srv'].sort(),
     )
   })
 })

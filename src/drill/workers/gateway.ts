@@ -13,6 +13,9 @@ export interface GatewaySettings {
   readonly agents: Readonly<Record<string, string>>
 }
 
+/** What was called, and what the server said of its tools. */
+const logged: readonly string[] = ['initialize', 'tools/list', 'tools/call']
+
 interface Message {
   readonly id?: string | number
   readonly method?: string
@@ -37,7 +40,7 @@ worker(async (settings: GatewaySettings) => {
     const message: Message = sent === '' ? {} : JSON.parse(sent)
     const startedAt = new Date()
     const answer = await forward(request, sent)
-    if (message.method === 'tools/call') record(request, message, agent, startedAt, answer)
+    if (logged.includes(message.method ?? '')) record(request, message, agent, startedAt, answer)
     response.writeHead(answer.status, answer.headers).end(answer.text)
   })
   return { url: `${origin}/mcp` }
@@ -75,11 +78,12 @@ worker(async (settings: GatewaySettings) => {
       invocationLine({
         startedAt,
         durationMs: Date.now() - startedAt.getTime(),
+        method: message.method ?? '',
         server: settings.server,
-        tool: message.params?.name ?? '',
+        tool: message.params?.name,
         agent,
         user: header(request, 'x-on-behalf-of') ?? 'unknown',
-        session: header(request, 'mcp-session-id'),
+        session: header(request, 'mcp-session-id') ?? answer.headers['mcp-session-id'],
         requestId: String(message.id),
         address: request.socket.remoteAddress ?? 'unknown',
         trace: traceparent?.[1] ?? randomBytes(16).toString('hex'),

@@ -26,7 +26,7 @@ export function descriptions(usage: Usage, approved: string | undefined): Judged
   const gaps: string[] = []
   if (usage.listingsLeftOut > 0)
     gaps.push(`${usage.listingsLeftOut} answers with lists of tools are too long or too many: they were not compared.`)
-  if (lists.length < usage.listings.filter(({ json }) => json.includes('"tools"')).length)
+  if (answers.length < usage.listings.length)
     gaps.push('Some lists of tools in the log could not be read: they were not compared.')
   if (lists.length === 0)
     return {
