@@ -107,16 +107,23 @@ function opened(system: string, policies: readonly Policy[]): Opened {
   const order: readonly Group[] = ['escalate', 'persist', 'read data', 'change']
   const permissions = [...entries.values()]
     .sort((a, b) => order.indexOf(a.group) - order.indexOf(b.group))
-    .map(
-      ({ group, actions, resources }): Grant => ({
+    .map(({ group, actions, resources }): Grant => {
+      const except = [...new Set(denied)].filter((path) => resources.some((resource) => meet(path, resource))).sort()
+      return {
         group,
         actions,
         resources: [...new Set(resources)].sort(),
-        ...(denied.length === 0 ? {} : { except: [...new Set(denied)].sort() }),
+        ...(except.length === 0 ? {} : { except }),
         conditional: false,
-      }),
-    )
+      }
+    })
   return { system, kind: 'vault', access: accessOf(rules, permissions), permissions }
+}
+
+/** Whether two patterns could be about one path, by what stands before their wildcards. */
+function meet(a: string, b: string): boolean {
+  const [one, other] = [a, b].map((path) => path.replace(/^\//, '').replace(/[+*{].*$/, ''))
+  return one !== undefined && other !== undefined && (one.startsWith(other) || other.startsWith(one))
 }
 
 const reads = new Set(['read', 'list', 'sudo'])
