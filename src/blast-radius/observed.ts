@@ -1,6 +1,6 @@
 import type { Reviewed } from '../invocations/port.ts'
 import type { Server } from '../registry/port.ts'
-import type { CouldReach, DidReach } from './port.ts'
+import type { CouldReach, DidReach, Left } from './port.ts'
 
 export interface Observed {
   readonly didReach: readonly DidReach[]
@@ -65,6 +65,20 @@ export function observedIn(
     )
   }
   return { didReach, gaps }
+}
+
+/** Who got its answers, and how much of them. */
+export function leftWith({ callers }: Pick<Reviewed['review'], 'callers'>): readonly Left[] {
+  return callers
+    .map(
+      ({ caller, calls, rows, bytes }): Left => ({
+        caller,
+        calls,
+        ...(rows === undefined ? {} : { rows }),
+        ...(bytes === undefined ? {} : { bytes }),
+      }),
+    )
+    .sort((a, b) => (b.bytes ?? 0) - (a.bytes ?? 0) || (b.rows ?? 0) - (a.rows ?? 0) || b.calls - a.calls)
 }
 
 function downstreams(server: Server): readonly string[] {

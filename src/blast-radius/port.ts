@@ -8,6 +8,8 @@ export interface BlastRadius {
   readonly couldReach: readonly CouldReach[]
   /** From the log: what it did, by downstream. */
   readonly didReach: readonly DidReach[]
+  /** What went out: its answers, by who got them; most bytes first. */
+  readonly left: readonly Left[]
   /** What was sent to the server, by the context that sent it; most bytes first. */
   readonly exposed: readonly Exposed[]
   /** By time. */
@@ -45,6 +47,15 @@ export interface DidReach {
   readonly rows: number
   readonly bytes: number
   readonly data: readonly string[]
+}
+
+export interface Left {
+  /** Agent, user or session, as the log knows it. */
+  readonly caller: string
+  readonly calls: number
+  /** Of the answers; missing where the log does not say. */
+  readonly rows?: number
+  readonly bytes?: number
 }
 
 export interface Suspect {

@@ -7,7 +7,7 @@ import type { Reviewed } from '../invocations/port.ts'
 import type { StepInput, StepKind, StepResult } from '../playbook/step.ts'
 import { type Touches, touchesOf } from '../registry/touches.ts'
 import { type Exposure, exposedBy } from './exposed.ts'
-import { observedIn } from './observed.ts'
+import { leftWith, observedIn } from './observed.ts'
 import type { BlastRadius } from './port.ts'
 import { rankingOf } from './rank.ts'
 import { type Ask, reachOf } from './reach.ts'
@@ -59,6 +59,7 @@ async function compute(input: StepInput): Promise<StepResult> {
       window,
       couldReach: reach.couldReach,
       didReach: observed.didReach,
+      left: reviewed === undefined ? [] : leftWith(reviewed.review),
       exposed,
       suspect,
       hubs,

@@ -117,6 +117,12 @@ export function readBlastRadius(output: unknown): BlastRadius | undefined {
       bytes: number(reach.bytes),
       data: texts(reach.data),
     })),
+    left: list(value.left).map((left) => ({
+      caller: text(left.caller),
+      calls: number(left.calls),
+      ...optional('rows', optionalNumber(left.rows)),
+      ...optional('bytes', optionalNumber(left.bytes)),
+    })),
     exposed: list(value.exposed).map((exposed) => ({
       context: text(exposed.context),
       caller: text(exposed.caller),

@@ -65,8 +65,8 @@ function blastRadiusText(output: unknown): string {
   if (radius === undefined) return ''
   const parts = [
     'Could reach (what its credentials open):',
-    table(
-      ['SYSTEM', 'VIA', 'ACCESS', 'DATA', 'OWNER'],
+    most(
+      ['SYSTEM', 'BY WAY OF', 'ACCESS', 'DATA', 'OWNER'],
       radius.couldReach.map((reach) => [
         reach.system,
         reach.via,
@@ -74,8 +74,8 @@ function blastRadiusText(output: unknown): string {
         reach.data.join(', ') || '–',
         reach.owner ?? '–',
       ]),
-      140,
     ),
+    ...radius.couldReach.flatMap(permissionsText),
     'Did reach (what the log shows):',
     table(
       ['SYSTEM', 'COVERAGE', 'CALLS', 'ROWS', 'BYTES', 'DATA'],
@@ -88,18 +88,44 @@ function blastRadiusText(output: unknown): string {
       140,
     ),
   ]
-  parts.push(...exposedText(radius), ...suspectText(radius))
+  parts.push(...leftText(radius), ...exposedText(radius), ...suspectText(radius))
   if (radius.dataClasses.length > 0)
     parts.push(`Data that may have to be notified: ${radius.dataClasses.map((data) => safe(data)).join(', ')}`)
   if (radius.owners.length > 0) parts.push(`Call: ${radius.owners.map((owner) => safe(owner)).join(', ')}`)
   return [...parts, ...gapsText(radius.gaps)].join('\n\n')
 }
 
+/** The first few of them, and how many there are. */
+function few(names: readonly string[], shown = 5, more = 0): string {
+  const left = names.length - shown + more
+  return names.length === 0 ? '–' : `${names.slice(0, shown).join(', ')}${left > 0 ? ` and ${left} more` : ''}`
+}
+
+/** What may be done in one system, the worst first, where the system itself said so. */
+function permissionsText({ system, via, permissions = [] }: BlastRadius['couldReach'][number]): string[] {
+  if (permissions.length === 0) return []
+  const rows = permissions.map(({ group, actions, more, resources, except = [], condition }) => [
+    group,
+    few(actions, 6, more),
+    `${few(resources, 3)}${except.length === 0 ? '' : `, but not ${few(except, 3)}`}`,
+    condition ?? '–',
+  ])
+  return [
+    `In ${safe(system)}, by way of ${safe(via)}, it may:`,
+    most(['WHAT FOR', 'ACTIONS', 'ON', 'ONLY IF'], rows, 20),
+  ]
+}
+
+/** To whom its answers went. */
+function leftText({ left }: BlastRadius): string[] {
+  if (left.length === 0) return []
+  const rows = left.map(({ caller, calls, rows, bytes }) => [caller, number(calls), number(rows), number(bytes)])
+  return ['Left (its answers, and who got them):', most(['CALLER', 'CALLS', 'ROWS', 'BYTES'], rows, 20)]
+}
+
 /** What was sent to it: names and sizes, never values. */
 function exposedText({ exposed }: BlastRadius): string[] {
   if (exposed.length === 0) return []
-  const few = (names: readonly string[]) =>
-    names.length === 0 ? '–' : names.length > 5 ? `${names.slice(0, 5).join(', ')} …` : names.join(', ')
   const rows = exposed.map(({ context, caller, calls, bytes, parameters, before }) => [
     context,
     caller,

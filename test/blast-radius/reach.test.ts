@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { observedIn } from '../../src/blast-radius/observed.ts'
+import { leftWith, observedIn } from '../../src/blast-radius/observed.ts'
 import { type Ask, reachOf } from '../../src/blast-radius/reach.ts'
 import type { Reviewed, ToolUse } from '../../src/invocations/port.ts'
 import { type Server, serverSchema } from '../../src/registry/schema.ts'
@@ -240,5 +240,18 @@ describe('what it did reach', () => {
     expect(didReach).toEqual([{ system: 'ledger', coverage: 'accessed', calls: 3, rows: 0, bytes: 0, data: ['x'] }])
     expect(gaps.join('\n')).toContain('(inferred)')
     expect(gaps.join('\n')).toContain('used directly leave no invocation')
+  })
+})
+
+describe('what left', () => {
+  it('is told by who got it, most bytes first; what the log does not say is not made up', () => {
+    const use = (caller: string, more: object) => ({ caller, calls: 1, failed: 0, first: '', last: '', ...more })
+    expect(
+      leftWith({ callers: [use('ann', { rows: 5 }), use('bob', { rows: 2, bytes: 900, sent: 7 }), use('eve', {})] }),
+    ).toEqual([
+      { caller: 'bob', calls: 1, rows: 2, bytes: 900 },
+      { caller: 'ann', calls: 1, rows: 5 },
+      { caller: 'eve', calls: 1 },
+    ])
   })
 })

@@ -439,6 +439,31 @@ function blastRadius(t: (plain: string) => string) {
         owner: t('data-team'),
       },
       { system: t('mail-relay'), kind: 'smtp', via: t('legacy-key'), access: 'write', data: [] },
+      {
+        system: t('AWS account 123456789012'),
+        kind: 'aws',
+        via: t('role'),
+        way: [t('role')],
+        access: 'read-write',
+        data: [],
+        permissions: [
+          {
+            group: 'escalate',
+            actions: [t('iam:PassRole')],
+            resources: [t('*')],
+            conditional: true,
+            condition: t('iam:PassedToService is lambda.amazonaws.com'),
+          },
+          {
+            group: 'read data',
+            actions: [t('s3:GetObject'), t('s3:ListBucket')],
+            more: 12,
+            resources: [t('arn:aws:s3:::crm/*')],
+            except: [t('arn:aws:s3:::crm/hr/*')],
+            conditional: false,
+          },
+        ],
+      },
     ],
     didReach: [
       {
@@ -451,6 +476,10 @@ function blastRadius(t: (plain: string) => string) {
       },
       { system: t('mail-relay'), coverage: 'no-visibility', calls: 0, rows: 0, bytes: 0, data: [] },
       { system: t('billing-db'), coverage: 'not-seen', calls: 0, rows: 0, bytes: 0, data: [] },
+    ],
+    left: [
+      { caller: t('support-copilot'), calls: 1100, rows: 50_000, bytes: 11_000_000 },
+      { caller: t('sales-agent'), calls: 184 },
     ],
     exposed: [
       {

@@ -52,6 +52,7 @@ export function radiusOf(boxes: number, t: (plain: string) => string = (plain) =
       bytes: index % 3 === 0 ? 97_812_334 : 0,
       data,
     })),
+    left: [],
     exposed: [],
     suspect,
     hubs: few ? [] : [{ context: t('account svc-agents'), kind: 'account', contexts: 40_000, calls: 81_224 }],

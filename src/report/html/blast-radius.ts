@@ -1,3 +1,4 @@
+import type { BlastRadius } from '../../blast-radius/port.ts'
 import { type Html, html } from '../escape.ts'
 import { reachGraph, spreadGraph } from '../graph.ts'
 import type { Report } from '../model.ts'
@@ -22,7 +23,7 @@ export function blastRadius({ blastRadius: radius, case: { server } }: Report): 
   }
   const blind = radius.didReach.filter(({ coverage }) => coverage === 'no-visibility')
   const could = table(
-    'By the registry: what its credentials open.',
+    'By the registry, and by the word of those who issued them: what its credentials open.',
     [
       { label: 'System' },
       { label: 'Kind' },
@@ -75,8 +76,31 @@ ${figure(
   'Red bar: the log shows calls. Dashed: no log covers it, which does not mean that nothing happened. Plain: a log covers it and shows no call.',
 )}
 ${radius.couldReach.length === 0 ? html`<p>The registry names no system that it reaches.</p>` : could}
+${radius.couldReach.flatMap(permissions)}
 <h3>Did reach</h3>
 ${radius.didReach.length === 0 ? html`<p>No system was looked at.</p>` : did}
+<h3>What left: its answers, and who got them</h3>
+${
+  radius.left.length === 0
+    ? html`<p>No answer is in the logs that were read.</p>`
+    : table(
+        '',
+        [
+          { label: 'Caller' },
+          { label: 'Calls', kind: 'num' },
+          { label: 'Rows', kind: 'num' },
+          { label: 'Bytes', kind: 'num' },
+        ],
+        radius.left
+          .slice(0, shownSuspects)
+          .map(({ caller, calls, rows, bytes: size }) => [
+            caller,
+            count(calls),
+            rows === undefined ? 'not logged' : count(rows),
+            size === undefined ? 'not logged' : bytes(size),
+          ]),
+      )
+}
 <h3>Exposed: what it was told</h3>
 ${
   radius.exposed.length === 0
@@ -142,6 +166,31 @@ ${
 }
 <h3>Who and what is concerned</h3>
 <p>Data classes: ${list(radius.dataClasses)}. Owners to tell: ${list(radius.owners)}.</p>`
+}
+
+/** What may be done in one system, the worst first, where the system itself said so. */
+function permissions({ system, via, permissions: grants = [] }: BlastRadius['couldReach'][number]): Html | [] {
+  if (grants.length === 0) return []
+  return table(
+    `In ${system}, by way of ${via}: what it may do, by the policies.`,
+    [
+      { label: 'What for', kind: 'word' },
+      { label: 'Actions', kind: 'text' },
+      { label: 'On', kind: 'text' },
+      { label: 'Only if', kind: 'text' },
+    ],
+    grants.map(({ group, actions, more = 0, resources, except = [], condition }) => [
+      tag([group === 'escalate' || group === 'persist' ? 'bad' : group === 'change' ? 'partly' : 'unknown', group]),
+      some(actions, 12, more),
+      `${some(resources, 6)}${except.length === 0 ? '' : `, but not ${some(except, 6)}`}`,
+      condition ?? '–',
+    ]),
+  )
+}
+
+function some(names: readonly string[], shown: number, more = 0): string {
+  const left = Math.max(0, names.length - shown) + more
+  return `${names.slice(0, shown).join(', ')}${left > 0 ? ` and ${count(left)} more` : ''}`
 }
 
 /** A drawing; the tables beside it hold the same in words. */

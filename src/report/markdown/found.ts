@@ -11,6 +11,15 @@ const coverage = {
 
 export function blastRadius({ blastRadius: radius }: Report): string[] {
   if (radius === undefined) return ['## Blast radius', 'It was not computed in this case.']
+  const powers = radius.couldReach.flatMap(({ system, permissions = [] }) =>
+    permissions.map(({ group, actions, more, resources, except = [], condition }) => [
+      md(system),
+      group,
+      `${actions.map(md).join(', ')}${more === undefined ? '' : ` and ${count(more)} more`}`,
+      `${resources.map(md).join(', ')}${except.length === 0 ? '' : `, but not ${except.map(md).join(', ')}`}`,
+      condition === undefined ? '–' : md(condition),
+    ]),
+  )
   return [
     '## Blast radius',
     '### Could reach',
@@ -26,6 +35,12 @@ export function blastRadius({ blastRadius: radius }: Report): string[] {
       ]),
       'The registry names no system that it reaches.',
     ),
+    ...(powers.length === 0
+      ? []
+      : [
+          '### What it may do there, by the policies',
+          table(['System', 'What for', 'Actions', 'On', 'Only if'], powers, ''),
+        ]),
     '### Did reach',
     table(
       ['System', 'Seen', 'Calls', 'Rows', 'Bytes'],
@@ -40,6 +55,17 @@ export function blastRadius({ blastRadius: radius }: Report): string[] {
         ]
       }),
       'No system was looked at.',
+    ),
+    '### What left: its answers, and who got them',
+    table(
+      ['Caller', 'Calls', 'Rows', 'Bytes'],
+      radius.left.map(({ caller, calls, rows, bytes: size }) => [
+        md(caller),
+        count(calls),
+        rows === undefined ? 'not logged' : count(rows),
+        size === undefined ? 'not logged' : bytes(size),
+      ]),
+      'No answer is in the logs that were read.',
     ),
     '### Exposed: what it was told',
     items(
