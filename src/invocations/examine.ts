@@ -6,6 +6,7 @@ import { calendarOf } from './clock.ts'
 import { readOnlyHints } from './findings/descriptions.ts'
 import { judge } from './findings/judge.ts'
 import type { Usage } from './findings/port.ts'
+import { count } from './findings/words.ts'
 import { formatOf } from './formats/index.ts'
 import type { ResourceUse, Review, Reviewed, ToolUse, Touched, Window } from './port.ts'
 
@@ -95,7 +96,7 @@ function resourcesOf(server: Server, usage: Usage): { list: ResourceUse[]; gaps:
     gaps: [
       ...(untold > 0
         ? [
-            `Of ${untold} calls it cannot be told which resource they touched, as the log lacks the parameter or response that names it.`,
+            `Of ${count(untold, 'call')} it cannot be told which resource they touched, as the log lacks the parameter or response that names it.`,
           ]
         : []),
       ...(left > 0 ? [`${left} more resources, touched by fewer calls, are not listed.`] : []),

@@ -18,6 +18,7 @@ export function buildTimeline(input: TimelineInput): readonly Entry[] {
   const entries = [
     ...windowStart(input.lines),
     ...calls(input.review),
+    ...findings(input.review),
     ...suspects(input.blastRadius),
     ...journal(input.lines, input.runs),
   ].filter((entry) => !Number.isNaN(Date.parse(entry.at)))
@@ -54,6 +55,23 @@ function calls(review: Review | undefined): Entry[] {
       use.bytes === undefined ? '' : `, ${bytes(use.bytes)} returned`,
     ].join(''),
   }))
+}
+
+/** What was out of the ordinary, where the log says when. */
+function findings(review: Review | undefined): Entry[] {
+  return (review?.findings ?? []).flatMap(({ first, last, summary, seen }): Entry[] =>
+    first === undefined
+      ? []
+      : [
+          {
+            at: first,
+            ...(last === undefined || last === first ? {} : { until: last }),
+            lane: 'attacker',
+            mark: 'observed',
+            text: `Out of the ordinary: ${summary} (seen: ${seen})`,
+          },
+        ],
+  )
 }
 
 /** Calls that agents made to other servers after they had taken in output of this one. */

@@ -6,6 +6,7 @@ import type { Review } from '../invocations/port.ts'
 import { count, moment } from './format.ts'
 import { safe } from './safe-text.ts'
 import { table } from './table.ts'
+import { wrap } from './wrap.ts'
 
 const number = (value: number | undefined): string => (value === undefined ? '–' : value.toLocaleString('en'))
 
@@ -16,17 +17,19 @@ function most(heads: readonly string[], rows: readonly (readonly string[])[], sh
   return `${table(heads, rows.slice(0, shown), 140)}${more}`
 }
 
-/** What a server did, for a person. The output is our own, the strings in it are not. */
+/** What a server did, for a person: first what was out of the ordinary. The output is our own, the strings in it are not. */
 function reviewText(output: unknown): string {
   const review = output as Review | undefined
   if (review === undefined) return ''
   const { window, source } = review
   const parts = [
     `${count(review.records, 'call')} from ${moment(window.since)} to ${moment(window.until)} in ${safe(source.name)} (${safe(source.format)})`,
+    ...findingsText(review),
   ]
   if (review.tools.length > 0) {
     const rows = review.tools.map((tool) => [
       tool.tool,
+      tool.changes === undefined ? '?' : tool.changes ? 'changes' : 'reads',
       number(tool.calls),
       number(tool.failed),
       number(tool.rows),
@@ -34,7 +37,7 @@ function reviewText(output: unknown): string {
       moment(tool.first),
       moment(tool.last),
     ])
-    parts.push(most(['TOOL', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'FIRST', 'LAST'], rows))
+    parts.push(most(['TOOL', 'WHAT IT DOES', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'FIRST', 'LAST'], rows))
   }
   if (review.callers.length > 0) {
     const rows = review.callers.map((caller) => [
@@ -47,17 +50,54 @@ function reviewText(output: unknown): string {
     ])
     parts.push(most(['CALLER', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'LAST'], rows))
   }
-  parts.push(
-    ...review.findings.map(
-      (finding) => `! ${safe(finding.summary)}: expected ${safe(finding.expected)}, seen ${safe(finding.seen)}`,
-    ),
-  )
+  if (review.resources.length > 0) {
+    const rows = review.resources.map(({ resource, system, access, tools, calls }) => [
+      resource,
+      system,
+      access === 'write' ? 'changed' : 'read',
+      number(calls),
+      tools.join(', '),
+    ])
+    parts.push(most(['RESOURCE', 'SYSTEM', 'WAS', 'CALLS', 'BY TOOLS'], rows, 20))
+  }
   if (review.export !== undefined) {
     const { file, records, sha256 } = review.export
     parts.push(`${count(records, 'record')} exported to ${safe(file, 4096)}\nsha256 ${sha256}`)
   }
   return [...parts, ...gapsText(review.gaps)].join('\n\n')
 }
+
+/** Findings that are shown on a terminal. */
+const mostFindings = 20
+
+function findingsText({ findings, baseline }: Review): string[] {
+  if (baseline === undefined && findings.length === 0) return []
+  const before =
+    baseline === undefined ? '' : ` against ${count(baseline.calls, 'call')} since ${moment(baseline.since)}`
+  if (findings.length === 0) return [`Nothing was out of the ordinary${before}.`]
+  const blocks = findings.slice(0, mostFindings).map(({ summary, expected, seen, records, more = 0 }) => {
+    const ids = records.slice(0, 3).map((id) => safe(id, 60))
+    const others = records.length - ids.length + more
+    return [
+      wrap(`! ${safe(summary, 500)}`, findingWidth, '  '),
+      ...[
+        ['expected', expected],
+        ['seen', seen],
+        ['records', `${ids.join(', ')}${others > 0 ? ` and ${number(others)} more` : ''}`],
+      ].map(([label = '', text = '']) =>
+        wrap(`    ${label.padEnd(9)} ${safe(text, 1000)}`, findingWidth, ' '.repeat(14)),
+      ),
+    ].join('\n')
+  })
+  const left = findings.length - blocks.length
+  return [
+    `Out of the ordinary${before}:`,
+    ...blocks,
+    ...(left > 0 ? [`… and ${count(left, 'more finding')}: all are in the JSON and the report`] : []),
+  ]
+}
+
+const findingWidth = 120
 
 /** How far it got, for a person; the tiers stay apart. */
 function blastRadiusText(output: unknown): string {

@@ -419,8 +419,23 @@ export function review(t: (plain: string) => string) {
         expected: t('at most 50 rows a call'),
         seen: t('60,000 rows in one call'),
         records: [t('rec-1')],
+        more: 2,
+        first: '2026-11-22T23:41:00.000Z',
+        last: '2026-11-23T02:08:00.000Z',
       },
     ],
+    resources: [
+      { resource: t('note:N-17'), system: t('crm-db'), access: 'write', tools: [t('save_note')], calls: 140 },
+    ],
+    baseline: {
+      since: '2026-10-23T06:00:00.000Z',
+      until: '2026-11-20T00:00:00.000Z',
+      calls: 9000,
+      zone: t('Europe/Berlin'),
+      days: 'mon-fri',
+      assumed: false,
+    },
+    hours: [{ from: '2026-11-22T23:00:00.000Z', calls: 31, expected: 0, upper: 30 }],
     gaps: [t('2 lines could not be parsed'), t('arguments were not logged before 2026-11-21')],
   }
 }

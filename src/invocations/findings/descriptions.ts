@@ -159,7 +159,8 @@ function unapproved(
   const others = lists.filter((list) => list.record !== undefined && !isApproved(list))
   // The digest covers the instructions. Where the log has none, a list may differ for want of them.
   const comparable = instructions.some((said) => said !== undefined) || lists.some(isApproved)
-  if (others.length > 0 && !comparable) {
+  // A server that said the same before the window is not suspected for want of its instructions; one that is first seen in it is.
+  if (others.length > 0 && !comparable && lists.some(({ before }) => before)) {
     gaps.push(
       "Whether the tools in the log are the approved ones cannot be told: the registry's digest covers the server's instructions too, which the log does not hold.",
     )
@@ -175,7 +176,7 @@ function unapproved(
         records: [record],
         tell: () => ({
           summary: 'The server offered other tools than the approved ones',
-          expected: `the digest ${approved}`,
+          expected: `the digest ${approved}${comparable ? '' : ', which covers its instructions too: the log does not hold those, and they alone may differ'}`,
           seen: `${digest ?? 'no digest, as two tools share a name'}, first at ${minute(first)}: ${listed(
             tools.slice(0, 5).map(({ name }) => shown(name)),
             Math.max(0, tools.length - 5),

@@ -95,10 +95,10 @@ export async function judge(
 }
 
 async function finding(
-  { kind, records, tell }: Suspicion,
+  { kind, from, records, tell }: Suspicion,
   select: (which: Selection) => Promise<Selected>,
 ): Promise<Finding> {
-  if (isIds(records)) return { kind, ...tell(undefined), records }
+  if (isIds(records)) return { kind, ...tell(undefined), records, first: instant(from), last: instant(from) }
   const selected = await select(records)
   const more = selected.calls - selected.ids.length
   return {

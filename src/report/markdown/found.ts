@@ -106,13 +106,33 @@ export function review({ review: found }: Report): string[] {
   return [
     '## What it did',
     `${plural(found.records, 'call')} between ${time(found.window.since)} and ${time(found.window.until)}, from ${md(found.source.kind)} ${code(found.source.name)}, format ${md(found.source.format)}.`,
+    '### What was out of the ordinary',
+    table(
+      ['What', 'Kind', 'Expected', 'Seen', 'Records'],
+      found.findings.map(({ summary, kind, expected, seen, records, more = 0 }) => [
+        md(summary),
+        md(kind),
+        md(expected),
+        md(seen),
+        count(records.length + more),
+      ]),
+      found.baseline === undefined
+        ? 'Nothing from before the window was there to compare with.'
+        : 'Nothing stood out against the four weeks before.',
+    ),
+    '### Tools, callers, resources',
     table(['Tool', ...columns], rows(found.tools.map((use) => [use.tool, use])), 'No call is in the log.'),
     table(['Caller', ...columns], rows(found.callers.map((use) => [use.caller, use])), 'No caller is known.'),
-    '### Findings',
     table(
-      ['What', 'Kind', 'Expected', 'Seen'],
-      found.findings.map(({ summary, kind, expected, seen }) => [md(summary), md(kind), md(expected), md(seen)]),
-      'Nothing stood out against what is expected.',
+      ['Resource', 'System', 'Was', 'Calls', 'By tools'],
+      found.resources.map(({ resource, system, access, calls, tools }) => [
+        md(resource),
+        md(system),
+        access === 'write' ? 'changed' : 'read',
+        count(calls),
+        tools.map(md).join(', '),
+      ]),
+      'The registry names no resource that was touched.',
     ),
     found.evidence === undefined ? '' : `The raw records are evidence ${code(found.evidence.sha256)}.`,
   ]
