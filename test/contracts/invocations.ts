@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Format } from '../../src/config.ts'
 import type { Invocations, TrailRecord, Window } from '../../src/invocations/port.ts'
+import { inOrder, type PlainCall, plainUsage } from './plain-usage.ts'
 
 /** A source under test: puts records where the adapter reads them. */
 export interface LogFactory {
@@ -255,6 +256,25 @@ function asCarried(format: Format, record: Told): Told {
   return record
 }
 
+function ownCalls(records: readonly Told[], format: Format): PlainCall[] {
+  return records
+    .filter(({ server }) => names.includes(server))
+    .map(({ id, time, tool, agent, user, ok, response }) => ({
+      id: id ?? '',
+      time,
+      tool,
+      agent,
+      user,
+      address: format === 'toolhive' ? '10.0.0.9' : undefined,
+      // Of the outcomes that are written here only that of ToolHive tells a refusal from another failure.
+      refused: format === 'toolhive' && ok === false,
+      rows: rowsOf(response),
+      bytes: sizeOf(response),
+    }))
+}
+
+const utc = { offsets: [{ from: 0, offset: 0 }] }
+
 /** The contract that every adapter of the invocations port keeps. */
 export function invocationsContract(factory: LogFactory): void {
   const signal = new AbortController().signal
@@ -293,6 +313,45 @@ export function invocationsContract(factory: LogFactory): void {
             }
           }),
           { numRuns: factory.runs, seed: 20261123 },
+        )
+      })
+    }
+
+    for (const name of ['otel, flat', 'toolhive']) {
+      it(`counts what findings are made of as a plain reading of ${name} does`, async () => {
+        const { format, write } = writers[name] as (typeof writers)[string]
+        await fc.assert(
+          fc.asyncProperty(log, async ({ records, copies }) => {
+            const all = [...records, ...copies.flatMap((index) => records[index] ?? [])]
+            const source = await factory.open(all.map(write), format)
+            try {
+              const reviewed = await source.log.review(names, window, signal)
+              try {
+                const calls = ownCalls(
+                  records.map((record) => asCarried(format, record)),
+                  format,
+                )
+                const usage = await reviewed.usage(utc)
+                const plain = plainUsage(calls, window)
+                expect(inOrder(usage)).toEqual(inOrder(plain))
+                for (const tool of new Set(plain.now.flatMap((hour) => hour.tool ?? []))) {
+                  const its = calls.filter(
+                    (call) => call.tool === tool && call.time >= window.since && call.time < window.until,
+                  )
+                  const found = await reviewed.select({ tool })
+                  expect({ calls: found.calls, ids: [...found.ids].sort() }).toEqual({
+                    calls: its.length,
+                    ids: its.map(({ id }) => id).sort(),
+                  })
+                }
+              } finally {
+                await reviewed.close()
+              }
+            } finally {
+              await source.close()
+            }
+          }),
+          { numRuns: factory.runs, seed: 20261124 },
         )
       })
     }
