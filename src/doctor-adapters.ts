@@ -1,5 +1,6 @@
 import { access, constants } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { askAnchor } from './anchor/index.ts'
 import { NoEvidence } from './case/evidence.ts'
 import type { Adapter, Call, Problem } from './change.ts'
 import { namesOf } from './clients/match.ts'
@@ -19,7 +20,7 @@ import { findServer } from './registry/query.ts'
 
 /** What this build has, for the doctor, who knows no adapter. Reads only. */
 export function adaptersFor(context: Context): DoctorAdapters {
-  const { invocations } = context.config
+  const { invocations, anchor } = context.config
   return {
     kinds: {
       containment: Object.keys(containment),
@@ -30,6 +31,7 @@ export function adaptersFor(context: Context): DoctorAdapters {
     ...(invocations === undefined
       ? {}
       : { invocations: async (signal: AbortSignal) => (await openInvocations(invocations)).check(signal) }),
+    ...(anchor === undefined ? {} : { anchor: (signal: AbortSignal) => askAnchor(anchor, signal) }),
     deployment: (server, deployment, signal) =>
       ask(
         containment[deployment.kind],

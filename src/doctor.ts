@@ -28,6 +28,8 @@ export interface DoctorAdapters {
   }
   /** What is wrong with the invocation log; empty when it can be read. */
   readonly invocations?: (signal: AbortSignal) => Promise<readonly string[]>
+  /** Whether the anchor of the journals can be asked: its name. Only where one is configured. */
+  readonly anchor?: (signal: AbortSignal) => Promise<string>
   /** The containment adapter's `check` of a deployment. Asked for kinds that have an adapter. */
   readonly deployment?: (server: Server, deployment: Deployment, signal: AbortSignal) => Promise<readonly Problem[]>
   readonly credential?: (server: Server, credential: Credential, signal: AbortSignal) => Promise<readonly Problem[]>
@@ -57,6 +59,7 @@ export async function doctor(
   rows.push(row)
   if (registry !== undefined) rows.push(...(await openRegistryRows(registry)))
   rows.push(...(await clockRows(context, adapters)), await invocationsRow(context, adapters))
+  if (adapters.anchor !== undefined) rows.push(await anchorRow(context, adapters.anchor))
   const servers = name === undefined ? (registry?.servers ?? []) : [findServer(registry, name)]
   rows.push(...kindRows(servers, adapters))
   if (name !== undefined) for (const server of servers) rows.push(...(await serverRows(context, server, adapters)))
@@ -180,6 +183,17 @@ async function invocationsRow(context: Context, adapters: DoctorAdapters): Promi
     const problems = await adapters.invocations(context.signal)
     if (problems.length > 0) return { check, state: 'failed', detail: problems.map((text) => safe(text)).join('; ') }
     return { check, state: 'ok', detail: `${safe(configured.kind)}: ${safe(where)}` }
+  } catch (error) {
+    return failed(check, error)
+  }
+}
+
+async function anchorRow(context: Context, ask: (signal: AbortSignal) => Promise<string>): Promise<DoctorRow> {
+  const check = 'anchor'
+  if (!context.config.trusted)
+    return { check, state: 'warning', detail: 'not asked, and not used, as the configuration is not trusted' }
+  try {
+    return { check, state: 'ok', detail: await ask(context.signal) }
   } catch (error) {
     return failed(check, error)
   }

@@ -14,3 +14,14 @@ const anchors: {
 export async function loadAnchor(config: AnchorConfig): Promise<Anchor> {
   return await anchors[config.kind](config as never)
 }
+
+/**
+ * Whether it can be asked, for a look before there is an incident.
+ * @returns its name
+ * @throws IrError as `known`
+ */
+export async function askAnchor(config: AnchorConfig, signal: AbortSignal): Promise<string> {
+  const anchor = await loadAnchor(config)
+  await anchor.known('no-case', [], signal)
+  return anchor.name
+}

@@ -38,6 +38,15 @@ export function readAttempts(folder: string, caseId: string): readonly Attempt[]
   return parseAttempts(textOf(join(folder, receiptsName)), caseId)
 }
 
+/** What was anchored last, and whether the try after it failed; undefined where there was none. */
+export function lastAnchored(folder: string, caseId: string) {
+  const attempts = readAttempts(folder, caseId)
+  const { anchor, at, head } = attempts.findLast(({ receipt }) => receipt !== undefined) ?? {}
+  const { failed } = attempts.at(-1) ?? {}
+  if (attempts.length === 0) return undefined
+  return { anchor: anchor ?? null, at: at ?? null, upTo: head?.seq ?? null, failed: failed ?? null }
+}
+
 /** Lines that are none (a write that was cut short) tell nothing. */
 export function parseAttempts(text: string, caseId: string): readonly Attempt[] {
   return text.split('\n').flatMap((line): Attempt | [] => {

@@ -98,6 +98,13 @@ describe('an anchor that is unreachable', () => {
     expect([noted.code, noted.json.problems.length]).toEqual([0, 1])
     expect((await at.run('case', 'check', '--anchor')).code).toBe(5)
     expect((await at.run('case', 'anchor')).code).toBe(5)
+    expect((await at.run('case', 'show')).json.result.anchored).toMatchObject({
+      upTo: null,
+      failed: expect.stringContaining('ENOENT'),
+    })
+    const row = async () =>
+      (await at.run('doctor')).json.result.checks.find(({ check }: { check: string }) => check === 'anchor')?.state
+    expect(await row()).toBe('failed')
 
     mkdirSync(join(at.cwd, 'share'))
     const up = await at.run('case', 'note', 'up again')
@@ -105,6 +112,11 @@ describe('an anchor that is unreachable', () => {
     expect(up.stderr).toContain('Anchored up to line')
     const check = await at.run('case', 'check', '--anchor')
     expect([check.code, check.json.result.anchor.upTo.seq]).toEqual([0, at.journal().length])
+    expect((await at.run('case', 'show')).json.result.anchored).toMatchObject({
+      upTo: at.journal().length,
+      failed: null,
+    })
+    expect(await row()).toBe('ok')
   })
 
   test('also one that answers slowly, too much, nonsense, or with a time-stamp of something else', async () => {

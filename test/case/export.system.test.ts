@@ -125,6 +125,7 @@ describe('an export', () => {
     ])
     const check = await mcpIr(['case', 'check', to('r.tar.gz')])
     expect([check.code, check.stdout]).toEqual([0, expect.stringContaining('left out of this export')])
+    expect(check.stdout).toContain('1 piece of evidence')
   })
 
   test('a damaged case is not exported, nor one in which a link leads elsewhere', async () => {

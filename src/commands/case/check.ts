@@ -48,7 +48,8 @@ export default class CaseCheck extends IrCommand {
 }
 
 function wholeText(result: CheckResult, damage: CheckResult['damage']): readonly string[] {
-  const whole = `${count(result.lines, 'journal line')} and ${count(result.evidence - result.leftOut.length, 'piece')} of evidence are as they were written.`
+  const absent = result.leftOut.filter(({ path }) => path.startsWith('evidence/')).length
+  const whole = `${count(result.lines, 'journal line')} and ${count(result.evidence - absent, 'piece')} of evidence are as they were written.`
   return [
     ...(damage.length === 0 ? [whole] : damage.map(({ place, what }) => `${safe(place)} ${safe(what)}`)),
     ...result.leftOut.map(({ path, name }) => `! left out of this export: ${safe(path)} (${safe(name, 200)})`),

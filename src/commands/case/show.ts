@@ -1,4 +1,5 @@
 import { Args } from '@oclif/core'
+import { lastAnchored } from '../../anchor/receipts.ts'
 import { type CommandResult, IrCommand } from '../../base-command.ts'
 import { findCase } from '../../case/find.ts'
 import { evidenceOf, openPoints } from '../../case/state.ts'
@@ -23,6 +24,7 @@ export default class CaseShow extends IrCommand {
         openedAt,
         closedAt: closedAt ?? null,
         sealedAt: sealedAt ?? null,
+        anchored: lastAnchored(found.folder, found.id) ?? null,
         isolatedAt: isolatedAt ?? null,
         since,
         notes,
