@@ -5,6 +5,7 @@ export async function loadKinds(): Promise<ReadonlyMap<string, StepKind>> {
   const modules = await Promise.all([
     import('./containment/step.ts').then((step) => [step.isolate, step.release]),
     import('./credentials/steps.ts').then((steps) => [steps.revoke, steps.rotate, steps.reinstate]),
+    import('./credentials/destroy-step.ts').then((step) => [step.destroy]),
     import('./invocations/step.ts').then((step) => [step.review]),
     import('./blast-radius/step.ts').then((step) => [step.blastRadius]),
     import('./deployment/step.ts').then((step) => [step.redeploy]),

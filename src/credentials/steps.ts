@@ -90,6 +90,13 @@ async function common(
   }
 }
 
+/** A credential of the case as its adapters get it, for what delivers nothing. */
+export function targetOf(input: StepInput, credential: Credential): CredentialTarget {
+  const { server, since } = input.case
+  const { vault, aws, hours } = input.context.config
+  return { server: server.name, deployments: server.deployments, since, vault, aws, hours, ...about(input, credential) }
+}
+
 function about(
   input: StepInput,
   credential: Credential,

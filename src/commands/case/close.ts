@@ -4,6 +4,7 @@ import { refuseSealed } from '../../case/case.ts'
 import { findCase } from '../../case/find.ts'
 import { openPoints } from '../../case/state.ts'
 import { IrError } from '../../errors.ts'
+import { runSingle } from '../../incident.ts'
 import { writeCase } from '../../write-case.ts'
 
 export default class CaseClose extends IrCommand {
@@ -14,6 +15,11 @@ export default class CaseClose extends IrCommand {
       description: 'Why it is closed although something is open; recorded.',
       helpValue: 'TEXT',
       env: 'MCP_IR_REASON',
+    }),
+    destroy: Flags.boolean({
+      description:
+        'First destroy for good what was only put out of the way: old versions in Vault KV, inactive AWS keys.',
+      env: 'MCP_IR_DESTROY',
     }),
   }
 
@@ -35,6 +41,17 @@ export default class CaseClose extends IrCommand {
         },
       )
     }
+    const destroyed = flags.destroy
+      ? await runSingle(
+          context,
+          'credentials.destroy',
+          {},
+          { ...this.incidentOptions(flags, context), caseId: found.id },
+        )
+      : undefined
+    // What was not agreed to, or did not end well, is still to be had: the case stays open for it.
+    if (destroyed !== undefined && !['done', 'residual', 'nothing-to-do'].includes(destroyed.status))
+      return this.single(destroyed)
     const closed = { ...(reason === undefined ? {} : { reason }), open }
     const problems = flags['dry-run']
       ? []
@@ -44,10 +61,10 @@ export default class CaseClose extends IrCommand {
     const status = flags['dry-run'] ? 'planned' : 'done'
     return {
       status,
-      exitCode: 0,
+      exitCode: destroyed?.exitCode ?? 0,
       case: found.id,
-      result: { open },
-      problems,
+      result: { open, ...(destroyed === undefined ? {} : { destroyed: this.single(destroyed).result }) },
+      problems: [...problems, ...(destroyed?.problems ?? [])],
       text: `${found.id} is ${flags['dry-run'] ? 'ready to be ' : ''}closed.`,
     }
   }

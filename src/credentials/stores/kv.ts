@@ -28,10 +28,14 @@ export interface Kv {
   /** Recoverably. */
   delete(versions: readonly number[]): Promise<void>
   undelete(versions: readonly number[]): Promise<void>
+  /** For good. */
+  destroy(versions: readonly number[]): Promise<void>
+  /** The custom metadata by which somebody holds its versions, as `legal-hold=case 7`; undefined when nobody does. */
+  hold(): Promise<string | undefined>
   /** What we may do: `read`, `update`, `delete` … `root`, by path. */
   capabilities(paths: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>
   /** The path that an operation goes to, as policies name it. */
-  at(operation: 'data' | 'metadata' | 'delete' | 'undelete'): string
+  at(operation: 'data' | 'metadata' | 'delete' | 'undelete' | 'destroy'): string
 }
 
 export type Fields = Readonly<Record<string, unknown>>
@@ -120,7 +124,7 @@ async function capabilities(
   )
 }
 
-type Operations = Pick<Kv, 'read' | 'versions' | 'write' | 'patch' | 'delete' | 'undelete'>
+type Operations = Pick<Kv, 'read' | 'versions' | 'write' | 'patch' | 'delete' | 'undelete' | 'destroy' | 'hold'>
 
 function operations(vault: VaultClient, engine: 1 | 2, at: Kv['at']): Operations {
   if (engine === 1)
@@ -137,6 +141,8 @@ function operations(vault: VaultClient, engine: 1 | 2, at: Kv['at']): Operations
       patch: async () => 'unsupported',
       delete: async () => {},
       undelete: async () => {},
+      destroy: async () => {},
+      hold: async () => undefined,
     }
   const put = (method: 'POST' | 'PATCH', fields: Fields, after: number, expected: readonly number[]) =>
     vault.request({
@@ -190,7 +196,20 @@ function operations(vault: VaultClient, engine: 1 | 2, at: Kv['at']): Operations
     async undelete(versions) {
       await vault.write(at('undelete'), { versions })
     },
+    async destroy(versions) {
+      if (versions.length > 0) await vault.write(at('destroy'), { versions })
+    },
+    async hold() {
+      const found = await vault.read(at('metadata'))
+      return Object.entries(objectOf(found?.data.custom_metadata) ?? {})
+        .filter(([name, value]) => /(?:^|[-_. ])(?:hold|retain|retention|keep)(?:$|[-_. ])/i.test(name) && !isNo(value))
+        .map(([name, value]) => `${name}=${String(value)}`)[0]
+    },
   }
+}
+
+function isNo(value: unknown): boolean {
+  return /^(?:|0|no|none|false|off)$/i.test(String(value ?? ''))
 }
 
 function stateOf(about: Readonly<Record<string, unknown>> | undefined): KvVersion['state'] {
