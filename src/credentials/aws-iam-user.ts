@@ -42,7 +42,18 @@ import {
   principalOf,
 } from './aws/iam.ts'
 import { keepLastAccessed } from './aws/last-accessed.ts'
-import { type Key, lastUse, type Other, readBefore, readKeys, readPolicy, readUser, type User } from './aws/user.ts'
+import {
+  type Key,
+  lastUse,
+  type Other,
+  outsideOfHours,
+  readBefore,
+  readKeys,
+  readPolicy,
+  readUser,
+  tellUse,
+  type User,
+} from './aws/user.ts'
 import { beforeSecondLook, defaults, type IamSettings, pause } from './aws/wait.ts'
 import * as deliver from './deliver.ts'
 import { type Credentials, type CredentialTarget, stage } from './port.ts'
@@ -176,7 +187,7 @@ async function planRevoke(call: UserCall): Promise<readonly Change[]> {
   const name = userName(call)
   const [caller, user] = await Promise.all([callerOf(iam), readUser(call, iam, name)])
   if (user === undefined) return []
-  const { sharedWith, server } = call.target
+  const { sharedWith, server, hours } = call.target
   const keys = suspects(user)
   const others = user.others.filter(({ active }) => active)
   if (user.deny !== undefined && keys.length === 0 && others.length === 0) return []
@@ -225,7 +236,7 @@ async function planRevoke(call: UserCall): Promise<readonly Change[]> {
       undo: { status: 'Active' },
       breaks: sharedWith,
       command: `aws iam update-access-key --user-name ${quoted(name)} --access-key-id ${quoted(id)} --status Inactive`,
-      facts: { ...facts, key: id, created, 'last used': used.get(id) ?? 'unknown' },
+      facts: { ...facts, key: id, created, 'last used': tellUse(used.get(id), hours) },
     })
   for (const { type, id } of others)
     changes.push({
@@ -833,7 +844,7 @@ async function verifyRevoked(call: UserCall, settings: IamSettings): Promise<Ver
   const old = lookAtOld(call, name, user, spared)
   return {
     state: old.dead ? (old.residue.length > 0 ? 'residual' : 'verified') : 'failed',
-    observed: old.observed,
+    observed: [...old.observed, ...unusualUse(call)],
     residue: old.residue,
     limits: [
       ...old.limits,
@@ -843,6 +854,15 @@ async function verifyRevoked(call: UserCall, settings: IamSettings): Promise<Ver
     ],
     output: asJson(stateOf(call.target, old.dead ? 'dead' : 'alive', old.proof)),
   }
+}
+
+/** What was unusual about the last use of its keys, as the plan saw it: a probe, or the next server, would hide it. */
+function unusualUse({ changes }: UserCall): readonly Observation[] {
+  return changes.flatMap(({ facts }) => {
+    const used = facts?.['last used']
+    if (used === undefined || !used.endsWith(outsideOfHours)) return []
+    return [{ claim: `the last use of access key ${facts?.key ?? ''} was looked up in IAM`, seen: used, holds: true }]
+  })
 }
 
 async function verifyRotated(call: UserCall, settings: IamSettings): Promise<Verdict> {

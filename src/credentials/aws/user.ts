@@ -13,6 +13,8 @@ import {
   paginateListUserPolicies,
 } from '@aws-sdk/client-iam'
 import type { Call, Json } from '../../change.ts'
+import { isOutside } from '../../working-hours.ts'
+import type { CredentialTarget } from '../port.ts'
 import { mayGoOn } from '../words.ts'
 import { type Deny, decoded, policyName, readDeny } from './deny.ts'
 import { all, asked, type Iam, orAbsent, orUnread, type Unread } from './iam.ts'
@@ -115,6 +117,15 @@ export async function lastUse(iam: Iam, key: string, unread: Unread[]): Promise<
     return `${last.LastUsedDate.toISOString()}, ${last.ServiceName} in ${last.Region}`
   })
 }
+
+/** The same for the responder, with what is unusual about it. */
+export function tellUse(last: string | undefined, hours: CredentialTarget['hours']): string {
+  const at = new Date((last ?? '').split(',')[0] ?? '')
+  if (last === undefined || Number.isNaN(at.getTime())) return last ?? 'unknown'
+  return hours !== undefined && isOutside(hours, at) ? `${last}, ${outsideOfHours}` : last
+}
+
+export const outsideOfHours = 'outside of working hours'
 
 /** Evidence: what the user had and could do, before anything is changed. */
 export async function readBefore(
