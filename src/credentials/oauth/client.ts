@@ -1,8 +1,8 @@
 import * as oauth from 'oauth4webapi'
-import { IrError } from '../errors.ts'
-import type { CredentialOf } from '../registry/port.ts'
-import { exchange, type Fetch, type HttpSettings, hostOf, unsafeUrl } from './bounded-http.ts'
-import { secretFromFile } from './secret-source.ts'
+import { IrError } from '../../errors.ts'
+import type { CredentialOf } from '../../registry/port.ts'
+import { exchange, type Fetch, type HttpSettings, hostOf, unsafeUrl } from '../bounded-http.ts'
+import { secretFromFile } from '../secret-source.ts'
 
 export type OauthCredential = CredentialOf<'oauth'>
 
