@@ -33,7 +33,7 @@ module.exports = {
         pathNot: ['^src/(containment|credentials|credentials/powers|deployment|invocations|anchor)/index\\.ts$'],
       },
       to: {
-        path: '^src/(containment|deployment)/(local-process|aws-ec2|mcp-client-config)\\.ts$|^src/credentials/(oauth|exec|postgres|aws-[a-z-]+|vault-[a-z]+|azure-key-vault)\\.ts$|^src/invocations/(files|elasticsearch)\\.ts$|^src/credentials/powers/(aws-[a-z-]+|vault)\\.ts$|^src/anchor/(file|exec|rfc3161|elasticsearch)\\.ts$',
+        path: '^src/(containment|deployment)/(local-process|aws-ec2|mcp-client-config|exec)\\.ts$|^src/credentials/(oauth|exec|postgres|aws-[a-z-]+|vault-[a-z]+|azure-key-vault)\\.ts$|^src/invocations/(files|elasticsearch)\\.ts$|^src/credentials/powers/(aws-[a-z-]+|vault)\\.ts$|^src/anchor/(file|exec|rfc3161|elasticsearch)\\.ts$',
       },
     },
     {

@@ -87,7 +87,7 @@ export async function declaredBy(server: Server | undefined): Promise<readonly D
       ['containment', containment, server?.deployments],
       ['credentials', { ...credentials, ...storedValues }, server?.credentials.flatMap(withIssuer)],
       ['credentials/powers', powers, server?.credentials],
-      ['deployment', deployments, server?.deployments],
+      ['deployment', deployments, server?.deployments.flatMap(rebuiltBy)],
     ]
   const loads = capabilities.flatMap(([capability, byKind, used]) =>
     Object.entries(byKind)
@@ -98,6 +98,12 @@ export async function declaredBy(server: Server | undefined): Promise<readonly D
     loads.map(async ({ adapter, load }) => ({ adapter, permissions: (await load?.())?.permissions ?? [] })),
   )
   return [...declared, ...(await deliveries(server))]
+}
+
+/** The adapter that would put it back. An instance of which nothing says what a new one is made of is not put back. */
+function rebuiltBy(deployment: Deployment): readonly { kind: string }[] {
+  if (deployment.redeploy?.command !== undefined) return [{ kind: 'exec' }]
+  return deployment.kind === 'aws-ec2' && deployment.redeploy === undefined ? [] : [deployment]
 }
 
 /** The places that new secrets go to in AWS. Others need nothing of it. */
@@ -125,8 +131,9 @@ async function awsNeeds(server: Server, context: Context): Promise<readonly AwsN
     const scope = { region: deployment.region ?? context.config.aws.region, role: deployment.role }
     for (const capability of ['containment', 'deployment']) {
       const adapter = `${capability}/${deployment.kind}`
-      // What it makes in IAM, whatever the case.
-      const about = { kind: 'role', name: `${madeByUs}deny` } as const
+      // What it makes, or looks at, in IAM.
+      const role = capability === 'deployment' ? deployment.redeploy?.instanceProfile : undefined
+      const about = { kind: 'role', name: role ?? `${madeByUs}deny` } as const
       if (permissions(adapter).some(isIamAction))
         needs.push({ id: deployment.id, adapter, permissions: permissions(adapter), scope, about })
     }

@@ -85,9 +85,11 @@ async function registryDirects(file: string, uid: number | undefined): Promise<r
   const starts = new Set<string>()
   const sends = new Set<string>()
   for (const server of registry.servers) {
-    for (const deployment of server.deployments)
+    for (const deployment of server.deployments) {
       if (deployment.kind === 'local-process' && deployment.command !== undefined)
         starts.add(deployment.command.join(' '))
+      if (deployment.redeploy?.command !== undefined) starts.add(deployment.redeploy.command.join(' '))
+    }
     for (const credential of server.credentials)
       for (const way of [credential, 'issuer' in credential ? credential.issuer : undefined]) {
         if (way?.kind === 'exec') starts.add(way.command.join(' '))

@@ -40,6 +40,11 @@ export const localProcess: Deployments<DeploymentOf<'local-process'>> = {
   async check(call) {
     proc.requireLinux()
     const { target } = call
+    const { registryType } = target.server.package
+    if (registryType !== 'npm') {
+      const message = `a build from ${registryType} cannot be started here: only npm tarballs can`
+      return [{ kind: 'input', message, hint: 'Let a program of your own do it: redeploy.command.' }]
+    }
     const place = await placeOf(call)
     const manifest = await manifestOf(target.artifact.file, target.artifact.verdict.sha256, call.signal)
     const problems = [

@@ -71,7 +71,7 @@ async function operations(input: StepInput): Promise<readonly Operation[]> {
   await reviewOf(input, rootCause)
   const { able, unable } = choose(input)
   if (able.length === 0) throw nothingAble(server, unable)
-  await assertTrusted(input.context.config, 'the command of a deployment')
+  await assertTrusted(input.context.config, `how ${able.map(({ id }) => safe(id)).join(', ')} is put back`)
 
   const file = artifactOf(server)
   const verdict = await provenance.verify(file, expectationsOf(server), input.signal)
@@ -86,11 +86,14 @@ async function operations(input: StepInput): Promise<readonly Operation[]> {
   const approved = await approvedTools(server)
   const isolation = input.case.standing('network.isolate')
   return able.map((deployment): Operation => {
-    const load = deployments[deployment.kind]
-    if (load === undefined) throw new TypeError(`no adapter for ${deployment.kind}`)
+    const adapter = adapterOf(deployment)
+    const load = deployments[adapter]
+    if (load === undefined) throw new TypeError(`no adapter ${adapter}`)
+    const { region } = input.context.config.aws
     const target: DeploymentTarget = {
       server,
-      deployment,
+      // The region of the configuration stands in for that of the deployment.
+      deployment: deployment.kind === 'aws-ec2' ? { ...deployment, region: deployment.region ?? region } : deployment,
       artifact: { file, verdict },
       credentialsFile,
       compromised: rootCause === undefined ? compromised : [],
@@ -101,7 +104,7 @@ async function operations(input: StepInput): Promise<readonly Operation[]> {
     }
     return {
       key: deployment.id,
-      adapter: `deployment/${deployment.kind}`,
+      adapter: `deployment/${adapter}`,
       intent: 'redeploy',
       target,
       load: async () => proven(await load()),
@@ -158,16 +161,21 @@ function choose({ case: { server }, deployment }: StepInput): Chosen {
   return { able, unable: chosen.filter((one) => !able.includes(one)) }
 }
 
+/** The company's own pipeline goes before what we could do ourselves. */
+function adapterOf(deployment: Deployment): string {
+  return deployment.redeploy?.command === undefined ? deployment.kind : 'exec'
+}
+
 /** A stdio server that clients start has no command of its own here: with its client configurations it comes back. */
 function canStart(deployment: Deployment): boolean {
-  if (!Object.hasOwn(deployments, deployment.kind)) return false
-  return deployment.kind !== 'local-process' || (deployment.command !== undefined && deployment.cwd !== undefined)
+  if (deployment.redeploy !== undefined) return Object.hasOwn(deployments, adapterOf(deployment))
+  return deployment.kind === 'local-process' && deployment.command !== undefined && deployment.cwd !== undefined
 }
 
 function why(kind: Deployment['kind']): string {
-  return Object.hasOwn(deployments, kind)
+  return kind === 'local-process'
     ? 'the registry names no command and cwd for it'
-    : 'there is no adapter for its kind yet; it stays isolated'
+    : 'the registry does not say what a new one is made of (redeploy, see docs/redeploy.md)'
 }
 
 function nothingAble(server: Server, unable: readonly Deployment[]): IrError {
@@ -179,14 +187,13 @@ function nothingAble(server: Server, unable: readonly Deployment[]): IrError {
 }
 
 function artifactOf(server: Server): string {
-  const { path, registryType } = server.package
-  if (registryType !== 'npm') {
-    throw new IrError('input', `A build from ${registryType} cannot be redeployed yet, only npm tarballs`)
-  }
+  const { path, registryType, identifier, version } = server.package
   if (path !== undefined) return path
   throw new IrError('input', 'The registry entry does not say where the build lies, and fetching it is not built yet', {
     hints: [
-      `Fetch it (npm pack ${safe(server.package.identifier)}@${safe(server.package.version)}) and name it: package.path`,
+      registryType === 'npm'
+        ? `Fetch it (npm pack ${safe(identifier)}@${safe(version)}) and name it: package.path`
+        : 'Fetch it and name it: package.path',
     ],
   })
 }

@@ -29,6 +29,7 @@ function resolvePaths(server: Server, folder: string): void {
   if (server.tools?.document !== undefined) server.tools.document = resolve(folder, server.tools.document)
   server.clients = server.clients.map((client) => resolve(folder, client))
   for (const deployment of server.deployments) {
+    if (deployment.redeploy?.command !== undefined) resolveProgram(deployment.redeploy.command, folder)
     if (deployment.kind !== 'local-process') continue
     if (deployment.pidFile !== undefined) deployment.pidFile = resolve(folder, deployment.pidFile)
     if (deployment.cwd !== undefined) deployment.cwd = resolve(folder, deployment.cwd)

@@ -113,6 +113,33 @@ const proof = {
   watch: z.int().min(0).max(86_400).optional(),
 }
 
+/** How a new server is put in the place of an EC2 deployment. */
+const ec2Redeploy = z
+  .strictObject({
+    /** The company's own pipeline does it all, whatever else is named. */
+    command: command.optional(),
+    /** What new instances boot from. */
+    image: z
+      .string()
+      .regex(/^ami-[0-9a-f]{8,17}$/, 'must be the id of an image such as ami-0123456789abcdef0')
+      .optional(),
+    /** A file of the build that becomes their user data; without it the build is the manifest of the image. */
+    userData: z.string().min(1).optional(),
+    securityGroups: z
+      .array(z.string().regex(/^sg-[0-9a-f]{8,17}$/, 'must be the id of a security group such as sg-0123456789abcdef0'))
+      .min(1)
+      .optional(),
+    instanceProfile: z.string().min(1).optional(),
+    /** ARNs of target groups that a single new instance is registered with; an auto scaling group does that itself. */
+    targetGroups: z.array(z.string().min(1)).optional(),
+  })
+  .refine(
+    (d) =>
+      d.command !== undefined ||
+      (d.image !== undefined && d.securityGroups !== undefined && d.instanceProfile !== undefined),
+    { message: 'says too little: give image, securityGroups and instanceProfile, or command' },
+  )
+
 const deploymentSchema = z.discriminatedUnion('kind', [
   z
     .strictObject({
@@ -129,6 +156,7 @@ const deploymentSchema = z.discriminatedUnion('kind', [
       allow: z.array(z.string().min(1)).default([]),
       url: url.optional(),
       ...proof,
+      redeploy: ec2Redeploy.optional(),
     })
     .refine((d) => d.instances !== undefined || d.tags !== undefined || d.autoScalingGroup !== undefined, {
       message: 'names no target: give instances, tags or autoScalingGroup',
@@ -145,6 +173,7 @@ const deploymentSchema = z.discriminatedUnion('kind', [
       command: command.optional(),
       cwd: path.optional(),
       ...proof,
+      redeploy: z.strictObject({ command }).optional(),
     })
     .refine((d) => d.pidFile !== undefined || d.url !== undefined || d.match !== undefined || d.pid !== undefined, {
       message: 'names no target: give pidFile, url or match',

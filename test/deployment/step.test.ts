@@ -72,7 +72,9 @@ const stored: { name: string; text: string }[] = []
 function input(given: Given = {}): StepInput {
   const entry = given.server ?? server()
   return {
-    context: { config: { file: undefined, trusted: true, registry: undefined, ...given.config } as Config } as Context,
+    context: {
+      config: { file: undefined, trusted: true, registry: undefined, aws: {}, ...given.config } as Config,
+    } as Context,
     case: {
       id: '20261123-crm-0000',
       folder,
@@ -221,7 +223,7 @@ describe('deployment.redeploy', () => {
     ['with a build that is missing', () => ({ server: server({}, { path: join(folder, 'none.tgz') }) })],
     ['without deployments', () => ({ server: server({ deployments: [] }) })],
     [
-      'with a kind that has no adapter',
+      'with an instance of which the registry does not say what a new one is made of',
       () => ({ server: server({ deployments: [{ id: 'prod', kind: 'aws-ec2', instances: ['i-1'] }] }) }),
     ],
     ['with an unknown deployment', () => ({ deployment: 'none' })],

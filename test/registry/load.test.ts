@@ -75,6 +75,7 @@ describe('a registry that is right', () => {
       // Runs in the folder of the build, so this is not the registry's business.
       command: ['./bin/serve', '--quiet'],
     })
+    expect(berths?.deployments[2]).toMatchObject({ redeploy: { command: [at('pipeline/redeploy.sh'), 'desk'] } })
     expect(berths?.clients).toEqual([at('clients/desk.json')])
     expect(berths?.deliverTo).toEqual({ kind: 'file', path: at('run/next.env') })
     const credential = (id: string) => berths?.credentials.find((entry) => entry.id === id)

@@ -2,10 +2,12 @@ import { AutoScalingClient } from '@aws-sdk/client-auto-scaling'
 import { EC2Client, type TagSpecification } from '@aws-sdk/client-ec2'
 import { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2'
 import { IAMClient } from '@aws-sdk/client-iam'
-import { awsClient, awsError } from '../../aws/clients.ts'
+import { awsClient } from '../../aws/clients.ts'
 import type { Call } from '../../change.ts'
 import type { DeploymentOf } from '../../registry/port.ts'
 import type { ContainmentTarget } from '../port.ts'
+
+export { all, atOnce, by, chunks, ending, reading } from '../../aws/reading.ts'
 
 /** What reading AWS needs, whatever is read; and what we call the things that we make. */
 
@@ -30,48 +32,6 @@ export function clients({ target: { deployment }, signal }: Pick<Reading, 'targe
     iam: awsClient(IAMClient, scope, 'reads', signal),
     iamOnce: awsClient(IAMClient, scope, 'creates', signal),
   }
-}
-
-/** For the SDK's `send`. */
-export function ending({ signal, until = signal }: Pick<Reading, 'signal' | 'until'>): { abortSignal: AbortSignal } {
-  return { abortSignal: until }
-}
-
-/** Every page of a list. */
-export async function all<C, I, O, K extends keyof O>(
-  paginate: (config: { client: C }, input: I, options: { abortSignal: AbortSignal }) => AsyncIterable<O>,
-  client: C,
-  call: Pick<Reading, 'signal' | 'until'>,
-  key: K,
-  input: I,
-): Promise<NonNullable<O[K]> extends readonly (infer T)[] ? T[] : never> {
-  const found: unknown[] = []
-  for await (const page of paginate({ client }, input, ending(call))) {
-    found.push(...((page[key] ?? []) as unknown as unknown[]))
-  }
-  return found as never
-}
-
-/** An SDK error while looking, in our words. */
-export async function reading<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    throw awsError(error, 'Reading from AWS')
-  }
-}
-
-/** How many values a filter takes; AWS takes 200. */
-export const atOnce = 100
-
-export function chunks<T>(items: readonly T[], size = atOnce): T[][] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
-    items.slice(index * size, (index + 1) * size),
-  )
-}
-
-export function by<T>(key: (item: T) => string | undefined): (a: T, b: T) => number {
-  return (a, b) => ((key(a) ?? '') < (key(b) ?? '') ? -1 : 1)
 }
 
 export const caseTag = 'mcp-ir:case'
