@@ -7,12 +7,17 @@ import type { ActionCall, Adapter, Call, Change, JsonObject, Receipt } from '../
 import type { Deployments, DeploymentTarget, Redeployed } from '../../src/deployment/port.ts'
 import { proven } from '../../src/deployment/prove.ts'
 import type { Deployment } from '../../src/registry/port.ts'
+import { redeployDying } from '../testbed/deployment-incident.ts'
 
 export interface DeploymentCase<D extends Deployment> {
   /** Of a server that is isolated, with a verified build. */
   readonly target: DeploymentTarget<D>
   /** Everything in the world that a plan must not alter, as text. */
   readonly world: () => Promise<string>
+  /** How many new ones there are by now: servers, instances, refreshes. */
+  readonly started: () => Promise<number>
+  /** What an emulator cannot show of one that is whole. */
+  readonly residue?: readonly unknown[]
   readonly stop: () => Promise<void>
 }
 
@@ -156,7 +161,9 @@ export function deploymentContract<D extends Deployment>(
       await driver.applyAll()
       for (const change of driver.changes) expect(await driver.settle(change)).toBeDefined()
       const verdict = await driver.verify()
-      expect(verdict).toMatchObject({ state: 'verified', residue: [] })
+      const { residue = [] } = given
+      expect(verdict).toMatchObject({ state: residue.length === 0 ? 'verified' : 'residual', residue })
+      expect(await given.started()).toBe(1)
       const output = verdict.output as unknown as Redeployed
       expect(output.deployment).toBe(given.target.deployment.id)
       expect(output.toolsDigest).toBe(given.target.server.tools?.digest)
@@ -171,6 +178,21 @@ export function deploymentContract<D extends Deployment>(
     })
 
     test('a new plan finds nothing to do', async () => expect(await driver.plan()).toEqual([]))
+
+    test('dying at every append to the journal and gone on with, it comes to the same end and makes nothing twice', async () => {
+      const own = await mkdtemp(join(tmpdir(), 'mcp-ir-deployment-'))
+      const other = await make(own)
+      try {
+        const { report, deaths, applied } = await redeployDying(adapter, other.target)
+        expect([report.state, report.open]).toEqual([expect.stringMatching(/^(done|residual|nothing-to-do)$/), []])
+        expect(deaths).toBeGreaterThan(8)
+        expect(new Set(applied).size).toBe(applied.length)
+        expect(await other.started()).toBe(1)
+      } finally {
+        await other.stop()
+        await rm(own, { recursive: true, force: true })
+      }
+    })
 
     test('no file that it was given was altered', async () => {
       const { file, verdict } = given.target.artifact

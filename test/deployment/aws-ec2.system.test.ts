@@ -78,6 +78,7 @@ describe.skipIf(skip)('EC2', () => {
     return {
       target,
       world: async () => JSON.stringify([await instancesOf(aws, world.vpc), await versionsOf(world)]),
+      started: async () => (await instancesOf(aws, world.vpc)).length - 1,
       stop: async () => {},
     }
   })

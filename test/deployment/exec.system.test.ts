@@ -40,6 +40,7 @@ async function end(folder: string): Promise<void> {
 deploymentContract<Deployment>('exec', exec, async (folder) => ({
   target: await given(folder),
   world: async () => JSON.stringify((await stateOf(folder)).deployed),
+  started: async () => (await stateOf(folder)).started ?? 0,
   stop: () => end(folder),
 }))
 

@@ -22,6 +22,7 @@ deploymentContract<DeploymentOf<'local-process'>>('local-process', localProcess,
   return {
     target: await suspect.target(),
     world: async () => `${await tree(folder)} ${await below(folder)} ${await readFile(suspect.pidFile, 'utf8')}`,
+    started: async () => (await below(folder)).filter((pid) => proc.link(pid, 'cwd') !== suspect.deployment.cwd).length,
     stop: suspect.stop,
   }
 })

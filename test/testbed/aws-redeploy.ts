@@ -64,7 +64,7 @@ export async function makeGroup({ ec2 }: Bystander, vpc: string): Promise<string
   return must(GroupId)
 }
 
-async function makeImage({ ec2 }: Bystander): Promise<string> {
+export async function makeImage({ ec2 }: Bystander): Promise<string> {
   return must((await ec2.send(new RegisterImageCommand({ Name: unique('crm-image'), Architecture: 'x86_64' }))).ImageId)
 }
 
@@ -78,19 +78,22 @@ export interface Replaceable {
   readonly next: { readonly group: string; readonly profile: string; readonly image: string }
 }
 
-/** One instance that was started from a launch template, and what a new one is to get. */
-export async function replaceable(aws: Bystander): Promise<Replaceable> {
+/**
+ * One instance that was started from a launch template, and what a new one is to get.
+ * @param images the old and the new one, where an emulator starts nothing from those that are registered
+ */
+export async function replaceable(aws: Bystander, images: readonly string[] = []): Promise<Replaceable> {
   const { ec2 } = aws
   const vpc = must((await ec2.send(new CreateVpcCommand({ CidrBlock: '10.8.0.0/16' }))).Vpc?.VpcId)
   const subnet = must(
     (await ec2.send(new CreateSubnetCommand({ VpcId: vpc, CidrBlock: '10.8.0.0/20' }))).Subnet?.SubnetId,
   )
-  const make = async () => ({
+  const make = async (image: string | undefined) => ({
     group: await makeGroup(aws, vpc),
     profile: await makeProfile(aws),
-    image: await makeImage(aws),
+    image: image ?? (await makeImage(aws)),
   })
-  const [old, next] = [await make(), await make()]
+  const [old, next] = [await make(images[0]), await make(images[1])]
   const name = unique('crm-template')
   const LaunchTemplateData = {
     ImageId: old.image,

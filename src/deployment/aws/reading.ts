@@ -133,12 +133,16 @@ async function describe(call: Reading, Filters: Filter[]): Promise<Instance[]> {
 }
 
 export async function readInstances(call: Reading, ids: readonly string[]): Promise<Instance[]> {
-  return ids.length === 0 ? [] : await describe(call, [{ Name: 'instance-id', Values: [...ids] }])
+  if (ids.length === 0) return []
+  const found = await describe(call, [{ Name: 'instance-id', Values: [...ids] }])
+  return found.filter(({ InstanceId = '' }) => ids.includes(InstanceId))
 }
 
 /** Everything that this case started for this deployment, whatever became of it. */
 export async function readStarted(call: Reading): Promise<Instance[]> {
-  return await describe(call, [{ Name: `tag:${redeployTag}`, Values: [redeployMark(call)] }])
+  const mark = redeployMark(call)
+  const found = await describe(call, [{ Name: `tag:${redeployTag}`, Values: [mark] }])
+  return found.filter((one) => tagOf(one, redeployTag) === mark)
 }
 
 export const isAlive = ({ State }: Instance): boolean => State?.Name === 'pending' || State?.Name === 'running'

@@ -68,9 +68,10 @@ async function imageProblems({ call, rebuild: { image } }: Given): Promise<Probl
 /** The groups of the compromised one may have been opened by whoever took it over. */
 async function groupProblems({ call, rebuild, base, group, replaced }: Given): Promise<Problem[]> {
   const wanted = rebuild.securityGroups
-  const found = await all(paginateDescribeSecurityGroups, clients(call).ec2, call, 'SecurityGroups', {
+  const described = await all(paginateDescribeSecurityGroups, clients(call).ec2, call, 'SecurityGroups', {
     Filters: [{ Name: 'group-id', Values: [...wanted] }],
   })
+  const found = described.filter(({ GroupId = '' }) => wanted.includes(GroupId))
   const problems: Problem[] = []
   const missing = wanted.filter((id) => !found.some(({ GroupId }) => GroupId === id))
   if (missing.length > 0) {
