@@ -26,6 +26,10 @@ export default class Report extends IrCommand {
       options: ['red', 'amber', 'amber+strict', 'green', 'clear'] as const,
       env: 'MCP_IR_TLP',
     })(),
+    redact: Flags.boolean({
+      description: 'For handing outside: names become pseudonyms, and what people wrote is left out.',
+      env: 'MCP_IR_REDACT',
+    }),
     duties: Flags.option({
       description: 'Laws whose notification clocks it shows. Default: as configured.',
       options: ['gdpr', 'nis2', 'dora'] as const,
@@ -41,7 +45,11 @@ export default class Report extends IrCommand {
     const found = await findCase(config.cases, args.case ?? flags.case)
     // The reports in the folder are part of what was sealed.
     if (flags.format === undefined || flags.json) refuseSealed(found.lines)
-    const report = await reportOf(found, { tlp: flags.tlp ?? config.tlp, duties: flags.duties ?? config.duties })
+    const report = await reportOf(found, {
+      tlp: flags.tlp ?? config.tlp,
+      duties: flags.duties ?? config.duties,
+      redacted: flags.redact,
+    })
     if (flags.format !== undefined && !flags.json) {
       return { status: 'done', exitCode: 0, case: found.id, result: {}, text: textOf(report, flags.format) }
     }

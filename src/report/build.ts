@@ -9,6 +9,7 @@ import { type CaseRecord, readOutputs, runsOf } from './facts.ts'
 import { buildMappings } from './mappings.ts'
 import type { CaseFacts, Law, Moment, Report, Tlp } from './model.ts'
 import { readBlastRadius, readRedeployment, readReview } from './outputs.ts'
+import { redact } from './redact.ts'
 import { buildRisks } from './risks.ts'
 import { buildRootCause } from './root-cause.ts'
 import { changeRows, proofs, stepRow } from './rows.ts'
@@ -23,6 +24,8 @@ export interface Wanted {
   readonly tlp: Tlp
   /** Whose notification clocks are shown. */
   readonly duties: readonly Law[]
+  /** For handing outside; see redact.ts. */
+  readonly redacted?: boolean
 }
 
 /**
@@ -30,7 +33,7 @@ export interface Wanted {
  * same case gives the same report.
  * @throws TypeError when the record does not begin with `case.opened`
  */
-export async function buildReport(record: CaseRecord, { tlp, duties: laws }: Wanted): Promise<Report> {
+export async function buildReport(record: CaseRecord, { tlp, duties: laws, redacted }: Wanted): Promise<Report> {
   const { lines } = record
   const opened = lines[0]
   if (opened?.kind !== 'case.opened') throw new TypeError('a journal begins with case.opened')
@@ -80,7 +83,8 @@ export async function buildReport(record: CaseRecord, { tlp, duties: laws }: Wan
     unseen,
     irregularities: buildIrregularities(lines, unreadable),
   }
-  return { schema: 'mcp-ir/report/1', tlp, ...report, mappings: buildMappings(report) }
+  const whole: Report = { schema: 'mcp-ir/report/1', tlp, redacted: false, ...report, mappings: buildMappings(report) }
+  return redacted === true ? redact(whole) : whole
 }
 
 function buildCase(lines: readonly Line[], opened: LineOf<'case.opened'>, times: readonly Moment[]): CaseFacts {

@@ -1,7 +1,7 @@
 import type { Mapping, Report } from './model.ts'
 import { plural, utc } from './words.ts'
 
-type Known = Omit<Report, 'mappings' | 'schema' | 'tlp'>
+type Known = Omit<Report, 'mappings' | 'schema' | 'tlp' | 'redacted'>
 type Entry = readonly [id: string, name: string, shown: (report: Known) => readonly (string | false | undefined)[]]
 
 /**

@@ -22,6 +22,9 @@ export function renderMarkdown(report: Report): string {
       `Made by ${md(facts.tool)} from ${plural(facts.journal.lines, 'journal line')}, chain head ${code(facts.journal.head)}`,
     ]),
     'All times are UTC.',
+    report.redacted
+      ? 'Redacted for handing outside: people, hosts, addresses, systems and records have pseudonyms, the same throughout this report; what people wrote is left out.'
+      : '',
 
     '## Where it stands',
     table(

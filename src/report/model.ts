@@ -11,6 +11,8 @@ import type { Review } from '../invocations/port.ts'
 export interface Report {
   readonly schema: 'mcp-ir/report/1'
   readonly tlp: Tlp
+  /** Names are pseudonyms, and what people wrote is left out: for handing outside. */
+  readonly redacted: boolean
   readonly case: CaseFacts
   /** Where the case stands, in a few plain sentences; never more than was observed. */
   readonly standing: readonly Standing[]

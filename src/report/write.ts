@@ -23,7 +23,7 @@ export interface CaseReport {
   readonly text: PerFormat
   /** For import into Timesketch; not among the files. */
   readonly timesketch: string
-  /** Where `write` puts it: `report/report.{html,md,json}` in the case folder. */
+  /** Where `write` puts it: `report/report.{html,md,json}` in the case folder, or `redacted.…` there. */
   readonly paths: PerFormat
   /**
    * Each file whole or not at all, mode 0600. Appends nothing to the journal.
@@ -44,11 +44,13 @@ export async function reportOf(
   const { folder, lines = (await readCase(folder)).lines } = stored
   const report = await buildReport({ lines, read: (sha256) => readFile(join(folder, 'evidence', sha256)) }, wanted)
   const target = resolve(folder, 'report')
+  // Beside the whole one, never in its place.
+  const name = wanted.redacted === true ? 'redacted' : 'report'
   const text = { html: renderHtml(report), md: renderMarkdown(report), json: renderJson(report) }
   const paths = {
-    html: join(target, 'report.html'),
-    md: join(target, 'report.md'),
-    json: join(target, 'report.json'),
+    html: join(target, `${name}.html`),
+    md: join(target, `${name}.md`),
+    json: join(target, `${name}.json`),
   }
   return { text, timesketch: renderTimesketch(report), paths, write: () => write(target, text, paths) }
 }

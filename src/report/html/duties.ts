@@ -41,7 +41,7 @@ ${table(
     }</div>`,
   ]),
 )}
-${notices.map(content)}`
+${notices.filter(({ content: parts }) => parts.length > 0).map(content)}`
 }
 
 function content({ label, content: parts }: Notice): Html {

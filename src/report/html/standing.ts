@@ -3,7 +3,7 @@ import type { Report, Tlp } from '../model.ts'
 import { tlpLabel } from '../tlp.ts'
 import { type Cell, time } from './parts.ts'
 
-export function banner({ tlp, case: { server, ...facts } }: Report): Html {
+export function banner({ tlp, redacted, case: { server, ...facts } }: Report): Html {
   const pairs: readonly (readonly [string, Cell])[] = [
     ['Case', html`<span class="mono">${facts.id}</span>`],
     ['Status', facts.status],
@@ -18,6 +18,7 @@ export function banner({ tlp, case: { server, ...facts } }: Report): Html {
 ${label(tlp)}<p class="kicker">Incident report · compromised MCP server</p>
 <h1>${server.name}</h1>
 <dl class="facts">${pairs.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>\n`)}</dl>
+${redacted && html`<p class="notice">Redacted for handing outside: people, hosts, addresses, systems and records have pseudonyms, the same throughout this report; what people wrote is left out.</p>`}
 </div></header>`
 }
 

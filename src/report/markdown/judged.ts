@@ -24,19 +24,21 @@ export function duties({ duties: laws }: Report): string[] {
             : `**${notice.state}** ${time(notice.sent.at)} by ${md(notice.sent.by)}: ${md(notice.sent.text)}`,
         ]),
       ),
-      ...notices.flatMap((notice) => [
-        `#### ${notice.label}: what it has to say`,
-        table(
-          ['Part', 'Article', 'Known so far'],
-          notice.content.map(({ label: part, article, ifAny, known, record }) => [
-            `${part}${ifAny ? ' (if any)' : ''}`,
-            article,
-            known.length > 0
-              ? known.map(md).join('; ')
-              : `**${ifAny ? 'nothing known' : 'missing'}**${record === undefined ? '' : `, say it with ${code(record)}`}`,
-          ]),
-        ),
-      ]),
+      ...notices
+        .filter(({ content }) => content.length > 0)
+        .flatMap((notice) => [
+          `#### ${notice.label}: what it has to say`,
+          table(
+            ['Part', 'Article', 'Known so far'],
+            notice.content.map(({ label: part, article, ifAny, known, record }) => [
+              `${part}${ifAny ? ' (if any)' : ''}`,
+              article,
+              known.length > 0
+                ? known.map(md).join('; ')
+                : `**${ifAny ? 'nothing known' : 'missing'}**${record === undefined ? '' : `, say it with ${code(record)}`}`,
+            ]),
+          ),
+        ]),
     ]),
   ]
 }
