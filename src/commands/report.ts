@@ -2,13 +2,9 @@ import { Args, Flags } from '@oclif/core'
 import { type CommandResult, IrCommand } from '../base-command.ts'
 import { refuseSealed } from '../case/case.ts'
 import { findCase } from '../case/find.ts'
-import { type CaseReport, reportOf } from '../report/step.ts'
+import { reportOf } from '../report/step.ts'
 
 const formats = ['html', 'md', 'json', 'timesketch'] as const
-
-function textOf(report: CaseReport, format: (typeof formats)[number]): string {
-  return format === 'timesketch' ? report.timesketch : report.text[format]
-}
 
 export default class Report extends IrCommand {
   static override summary = 'Write the incident report from the journal and the evidence.'
@@ -51,7 +47,7 @@ export default class Report extends IrCommand {
       redacted: flags.redact,
     })
     if (flags.format !== undefined && !flags.json) {
-      return { status: 'done', exitCode: 0, case: found.id, result: {}, text: textOf(report, flags.format) }
+      return { status: 'done', exitCode: 0, case: found.id, result: {}, text: report.text(flags.format) }
     }
     const files = flags['dry-run'] ? report.paths : report.write()
     return {

@@ -1,5 +1,6 @@
 import { jsonLine } from './escape.ts'
 import type { Entry, Lane, Mark, Report } from './model.ts'
+import { tlpLabel } from './tlp.ts'
 
 const lanes: Readonly<Record<Lane, string>> = { attacker: 'Attacker', system: 'System', responder: 'Responder' }
 const marks: Readonly<Record<Mark, string>> = {
@@ -31,6 +32,7 @@ function line(report: Report, entry: Entry & { readonly ends?: boolean }): strin
     by: entry.by,
     step: entry.step,
     journal_line: entry.seq,
+    tlp: tlpLabel(report.tlp),
     case: report.case.id,
     server: report.case.server.name,
   })

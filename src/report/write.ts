@@ -9,27 +9,37 @@ import { buildReport, type Wanted } from './build.ts'
 import { renderHtml } from './html.ts'
 import { renderJson } from './json.ts'
 import { renderMarkdown } from './markdown.ts'
+import type { Report } from './model.ts'
 import { renderTimesketch } from './timesketch.ts'
 
-/** One text or absolute path per format. */
-export interface PerFormat {
+/** The files, by format. */
+export interface Files {
   readonly html: string
   readonly md: string
   readonly json: string
 }
 
+/** `timesketch` is for import there; it is not among the files. */
+export type Format = keyof Files | 'timesketch'
+
 /** A report as it would be written now. */
 export interface CaseReport {
-  readonly text: PerFormat
-  /** For import into Timesketch; not among the files. */
-  readonly timesketch: string
-  /** Where `write` puts it: `report/report.{html,md,json}` in the case folder, or `redacted.…` there. */
-  readonly paths: PerFormat
+  /** Drawn only when it is asked for: a long report in every format at once takes much memory. */
+  readonly text: (format: Format) => string
+  /** Where `write` puts it: `report/report.{html,md,json}` in the case folder, or `redacted.…` there. Absolute. */
+  readonly paths: Files
   /**
    * Each file whole or not at all, mode 0600. Appends nothing to the journal.
    * @throws IrError partial when a file cannot be written
    */
-  readonly write: () => PerFormat
+  readonly write: () => Files
+}
+
+const renderers: Readonly<Record<Format, (report: Report) => string>> = {
+  html: renderHtml,
+  md: renderMarkdown,
+  json: renderJson,
+  timesketch: renderTimesketch,
 }
 
 /**
@@ -46,19 +56,19 @@ export async function reportOf(
   const target = resolve(folder, 'report')
   // Beside the whole one, never in its place.
   const name = wanted.redacted === true ? 'redacted' : 'report'
-  const text = { html: renderHtml(report), md: renderMarkdown(report), json: renderJson(report) }
   const paths = {
     html: join(target, `${name}.html`),
     md: join(target, `${name}.md`),
     json: join(target, `${name}.json`),
   }
-  return { text, timesketch: renderTimesketch(report), paths, write: () => write(target, text, paths) }
+  const text = (format: Format) => renderers[format](report)
+  return { text, paths, write: () => write(target, text, paths) }
 }
 
-function write(target: string, text: PerFormat, paths: PerFormat): PerFormat {
+function write(target: string, text: CaseReport['text'], paths: Files): Files {
   try {
     mkdirSync(target, { recursive: true, mode: 0o700 })
-    for (const format of ['html', 'md', 'json'] as const) writeAtomically(paths[format], text[format])
+    for (const format of ['html', 'md', 'json'] as const) writeAtomically(paths[format], text(format))
   } catch (error) {
     if (systemCode(error) === undefined) throw error
     throw new IrError('partial', `The report could not be written to ${target} (${systemCode(error)}).`, {

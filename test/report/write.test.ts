@@ -50,8 +50,23 @@ it('writes three files that only their owner reads, whole, and the same bytes ag
   const again = await reportOf({ folder }, wanted)
   again.write()
   expect(await read()).toEqual(first)
-  expect([again.text.html, again.text.md, again.text.json]).toEqual(first)
+  expect((['html', 'md', 'json'] as const).map(again.text)).toEqual(first)
   expect(await readFile(join(folder, 'journal.ndjson'))).toEqual(journal)
+})
+
+it('writes a redacted one beside the whole one, the same bytes again', async () => {
+  await store(incident())
+  const write = async () => (await reportOf({ folder }, { ...wanted, tlp: 'green', redacted: true })).write()
+  const paths = await write()
+  const read = () => Promise.all(Object.values(paths).map((path) => readFile(path, 'utf8')))
+  const first = await read()
+  for (const text of first.slice(0, 2)) expect(text).toContain('TLP:GREEN')
+  await write()
+  expect(await read()).toEqual(first)
+  await reportOf({ folder }, wanted).then((report) => report.write())
+  expect(await readdir(join(folder, 'report'))).toEqual(
+    ['redacted', 'report'].flatMap((name) => ['html', 'json', 'md'].map((format) => `${name}.${format}`)),
+  )
 })
 
 it('writes nothing in a dry run', async () => {
@@ -67,8 +82,8 @@ it('tells when evidence is missing from the folder, and reports the rest', async
   const sha256 = review?.kind === 'step.finished' ? (review.data.output ?? '') : ''
   await rm(join(folder, 'evidence', sha256))
   const { text } = await reportOf({ folder }, wanted)
-  expect(text.html).toContain(`cannot be read; what it found is missing from this report. Evidence ${sha256}`)
-  expect(text.html).toContain('crm-db')
+  expect(text('html')).toContain(`cannot be read; what it found is missing from this report. Evidence ${sha256}`)
+  expect(text('html')).toContain('crm-db')
 })
 
 it('says where it could not write', async () => {

@@ -17,7 +17,9 @@ export function timeline(entries: readonly Entry[]): Html {
       { label: 'What', kind: 'text' },
     ],
     entries.map((entry) => [
-      html`<div class="cell">${time(entry.at)}${entry.until !== undefined && html`<span class="small">to ${time(entry.until)}</span>`}</div>`,
+      entry.until === undefined
+        ? time(entry.at)
+        : html`<div class="cell">${time(entry.at)}<span class="small">to ${time(entry.until)}</span></div>`,
       html`<span class="lane ${entry.lane}">${capital(entry.lane)}</span>`,
       mark(entry.mark),
       html`<span class="pre">${entry.text}</span>${source(entry)}`,
