@@ -66,11 +66,21 @@ const contents: Readonly<Record<NoticeName, readonly Part[]>> = {
   ],
   'nis2-early-warning': [
     { article: '23(4)(a)', label: 'Is it suspected to be unlawful or malicious?', item: 'malicious', facts: suspicion },
-    { article: '23(4)(a)', label: 'Could it have an impact across borders?', item: 'cross-border' },
+    {
+      article: '23(4)(a)',
+      label: 'Could it have an impact across borders?',
+      item: 'cross-border',
+      facts: asked(/\bborders?\b/i),
+    },
   ],
   'nis2-notification': [
     { article: '23(4)(b)', label: 'Is it suspected to be unlawful or malicious?', item: 'malicious', facts: suspicion },
-    { article: '23(4)(b)', label: 'Could it have an impact across borders?', item: 'cross-border' },
+    {
+      article: '23(4)(b)',
+      label: 'Could it have an impact across borders?',
+      item: 'cross-border',
+      facts: asked(/\bborders?\b/i),
+    },
     { article: '23(4)(b)', label: 'First assessment of severity and impact', item: 'severity' },
     { article: '23(4)(b)', label: 'Indicators of compromise', ifAny: true, item: 'indicators', facts: indicators },
   ],
@@ -185,6 +195,16 @@ function measures({ standing }: NoticeFacts): readonly string[] {
   return standing.flatMap(({ topic, label, value, detail }) =>
     topic === 'open' ? [] : [`${label}: ${value}. ${detail}`],
   )
+}
+
+/** What was answered to a question of the playbook that is about it. */
+function asked(about: RegExp) {
+  return (_: NoticeFacts, lines: readonly Line[]): readonly string[] =>
+    lines.flatMap((line) =>
+      line.kind === 'manual.answered' && about.test(line.data.question)
+        ? [`${line.data.question} ${line.data.answer} (${line.by}, ${utc(line.at)})`]
+        : [],
+    )
 }
 
 function suspicion({ case: { openedAt } }: NoticeFacts): readonly string[] {

@@ -149,6 +149,11 @@ function review(found: Review, names: Pseudonyms): Review {
       seen: names.scrub(one.seen),
       records: one.records.map((record) => names.of('record', record)),
     })),
+    resources: found.resources.map((one) => ({
+      ...one,
+      resource: names.of('resource', one.resource),
+      system: names.of('system', one.system),
+    })),
     gaps: found.gaps.map((gap) => names.scrub(gap)),
     ...(found.evidence === undefined ? {} : { evidence: { name: 'the raw records', sha256: found.evidence.sha256 } }),
   }
@@ -168,6 +173,7 @@ function blastRadius(radius: BlastRadius, names: Pseudonyms): BlastRadius {
       ...(owner === undefined ? {} : { owner: names.of('team', owner) }),
     })),
     didReach: radius.didReach.map((one) => ({ ...one, system: system(one.system) })),
+    left: radius.left.map((one) => ({ ...one, caller: names.of('caller', one.caller) })),
     exposed: radius.exposed.map((one) => ({
       ...one,
       context: context(one.context),
@@ -249,8 +255,13 @@ function namesOf(report: Report): Pseudonyms {
     names.of('credential', id)
     for (const server of sharedWith) names.of('server', server)
   }
+  for (const { resource, system } of found?.resources ?? []) {
+    names.of('resource', resource)
+    names.of('system', system)
+  }
   for (const deployment of facts.server.deployments) names.of('deployment', deployment.replace(/ \([^)]*\)$/, ''))
-  for (const { caller } of [...(found?.callers ?? []), ...(radius?.exposed ?? [])]) names.of('caller', caller)
+  for (const { caller } of [...(found?.callers ?? []), ...(radius?.exposed ?? []), ...(radius?.left ?? [])])
+    names.of('caller', caller)
   for (const { context, before } of radius?.exposed ?? []) {
     named(names, context)
     for (const { server } of before) names.of('server', server)

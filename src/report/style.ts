@@ -47,7 +47,7 @@ a:focus-visible,summary:focus-visible,.scroll:focus-visible{outline:2px solid va
 .skip{position:absolute;left:-999rem}.skip:focus{left:1rem;top:1rem;background:var(--surface);padding:.5rem 1rem;z-index:2}
 .top{background:var(--surface);border-bottom:1px solid var(--line)}
 .top .tlp{float:right;margin-left:1rem}footer .tlp{float:right}
-.plain-th{font-weight:400}table.parts{table-layout:fixed}table.parts th:nth-child(1){width:32%}table.parts th:nth-child(2){width:6.5rem}
+.plain-th{font-weight:400}table.narrow{width:auto}table.narrow td,table.narrow th{padding-right:2rem}table.parts{table-layout:fixed}table.parts th:nth-child(1){width:32%}table.parts th:nth-child(2){width:6.5rem}
 .top>div{max-width:82rem;margin:0 auto;padding:1.6rem 1.5rem 1.3rem}
 .kicker{margin:0;color:var(--muted);font-size:.8rem;font-weight:600;letter-spacing:.08em;text-transform:uppercase}
 p.small{font-size:.86rem}h1{margin:.1rem 0 .6rem;font-size:1.9rem;line-height:1.2;letter-spacing:-.01em;font-weight:650}

@@ -113,7 +113,7 @@ describe('a report in which every outside string is hostile', () => {
 
   it('has no style of its own in the charts, and no name that counts up', async () => {
     const markup = renderHtml(await reportOn(incident(poison).record))
-    expect(markup.match(/<svg/g)?.length).toBe(4)
+    expect(markup.match(/<svg/g)?.length).toBe(5)
     expect(markup.match(/<style/g)?.length).toBe(1)
     expect(markup).not.toMatch(/ style="| class="zr| ecmeta_/)
   })

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { rate } from '../../src/report/html/rate.ts'
 import { renderHtml } from '../../src/report/html.ts'
 import { renderJson } from '../../src/report/json.ts'
 import { renderMarkdown } from '../../src/report/markdown.ts'
@@ -282,5 +283,36 @@ describe('the timeline for Timesketch', () => {
     expect(new Set(rows.map(({ lane }) => lane))).toEqual(new Set(['attacker', 'system', 'responder']))
     // biome-ignore lint/suspicious/noControlCharactersInRegex: the very thing that must not be in it
     expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f\u202e]/)
+  })
+})
+
+describe('the rate of calls', () => {
+  it('is drawn against what was ordinary, and said in words', async () => {
+    const report = await reportOn(incident().record)
+    const html = renderHtml(report)
+    expect(html).toContain('Rate against the baseline')
+    const rows = (text: string, from: string, to: string) => text.slice(text.indexOf(from), text.indexOf(to))
+    expect(rows(html, 'Hours with more calls', '<h3>Tools')).toContain('2026-11-22 23:00:00')
+    expect(rows(renderMarkdown(report), '### Hours with', '### Tools, callers')).toContain('2026-11-22 23:00:00')
+    expect(rows(html, 'Hours with more calls', '<h3>Tools')).not.toContain('2026-11-20 05:00:00')
+  })
+
+  it('is drawn by days when there are many hours, and without a baseline says that there is none', async () => {
+    const { review: found } = await reportOn(incident().record)
+    if (found === undefined) throw new TypeError('no review')
+    const hours = Array.from({ length: 24 * 92 }, (_unused, hour) => ({
+      from: new Date(Date.UTC(2026, 7, 1) + hour * 3_600_000).toISOString(),
+      calls: hour % 7,
+    }))
+    const text = rate({ ...found, hours })?.markup ?? ''
+    expect(text).toContain('Calls of the server in each day')
+    expect(text.match(/<rect/g)?.length).toBe(92)
+  })
+
+  it('is passed over where no output tells it', async () => {
+    const { review: found } = await reportOn(incident().record)
+    if (found === undefined) throw new TypeError('no review')
+    expect(rate({ ...found, hours: [] })).toBeUndefined()
+    expect(rate({ ...found, hours: [{ from: 'yesterday', calls: 1 }] })).toBeUndefined()
   })
 })

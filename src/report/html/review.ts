@@ -4,6 +4,7 @@ import { type Html, html } from '../escape.ts'
 import type { Report } from '../model.ts'
 import { bytes, count, plural } from '../words.ts'
 import { type Cell, type Column, table, time } from './parts.ts'
+import { rate } from './rate.ts'
 
 export function review(report: Report): Html {
   const { review: found } = report
@@ -48,6 +49,7 @@ ${
         found.tools.length > maximumTools && ` Only the ${maximumTools} most called are drawn.`
       }</figcaption></figure>`
 }
+${rate(found)}
 <h3>Tools</h3>
 ${
   found.tools.length === 0

@@ -1,5 +1,7 @@
+import type { Review } from '../../invocations/port.ts'
 import { code, md } from '../escape.ts'
 import type { Report } from '../model.ts'
+import { isUnusual } from '../rate-chart.ts'
 import { bytes, count, plural } from '../words.ts'
 import { items, table, time } from './parts.ts'
 
@@ -120,6 +122,7 @@ export function review({ review: found }: Report): string[] {
         ? 'Nothing from before the window was there to compare with.'
         : 'Nothing stood out against the four weeks before.',
     ),
+    ...rate(found),
     '### Tools, callers, resources',
     table(['Tool', ...columns], rows(found.tools.map((use) => [use.tool, use])), 'No call is in the log.'),
     table(['Caller', ...columns], rows(found.callers.map((use) => [use.caller, use])), 'No caller is known.'),
@@ -135,6 +138,23 @@ export function review({ review: found }: Report): string[] {
       'The registry names no resource that was touched.',
     ),
     found.evidence === undefined ? '' : `The raw records are evidence ${code(found.evidence.sha256)}.`,
+  ]
+}
+
+function rate({ hours }: Review): string[] {
+  const unusual = hours.filter(isUnusual)
+  if (unusual.length === 0) return []
+  return [
+    '### Hours with more calls than is ordinary',
+    table(
+      ['Hour from', 'Calls', 'Ordinary', 'At most'],
+      unusual.map(({ from, calls, expected, upper }) => [
+        time(from),
+        count(calls),
+        expected === undefined ? 'unknown' : count(expected),
+        upper === undefined ? 'unknown' : count(upper),
+      ]),
+    ),
   ]
 }
 
