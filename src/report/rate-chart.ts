@@ -68,8 +68,13 @@ function hourBin({ from, calls, expected, upper }: HourUse): Bin {
   return { from: Date.parse(from), calls, expected, upper, unusual: isUnusual({ calls, upper }) }
 }
 
-/** Whether an hour had more calls than is ordinary. */
-export function isUnusual({ calls, upper }: { readonly calls: number; readonly upper?: number | undefined }): boolean {
+/** Hours with more calls than is ordinary, those with the most above it first. */
+export function mostUnusualFirst(hours: readonly HourUse[]): readonly HourUse[] {
+  const above = ({ calls, upper = 0 }: HourUse) => calls - upper
+  return hours.filter(isUnusual).sort((a, b) => above(b) - above(a))
+}
+
+function isUnusual({ calls, upper }: { readonly calls: number; readonly upper?: number | undefined }): boolean {
   return upper !== undefined && calls > upper
 }
 
@@ -138,7 +143,7 @@ function label(x: number, y: number, text: string, anchor: 'start' | 'middle' | 
 
 function niceAbove(value: number): number {
   const unit = 10 ** Math.floor(Math.log10(value))
-  return ([1, 2, 5, 10].find((factor) => factor * unit >= value) ?? 10) * unit
+  return ([1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].find((factor) => factor * unit >= value) ?? 10) * unit
 }
 
 function sum(values: readonly number[]): number {

@@ -132,7 +132,7 @@ function recovery({ standing, redeployment }: Known): Risk[] {
   const exceptions = (redeployment?.exceptions ?? []).map((what) => ({
     state: 'partly' as const,
     what,
-    next: 'Have somebody else look at this exception, and replace the build once one can be verified.',
+    next: 'Have somebody who did not make this exception look at it.',
     command: undefined,
   }))
   return [...down, ...exceptions]

@@ -107,7 +107,7 @@ footer{max-width:82rem;margin:0 auto;padding:0 1.5rem 2.5rem;color:var(--muted);
 ${chartColours}
 @media (max-width:66rem){.page{display:block}nav{position:static;margin-bottom:1rem}nav ol{display:flex;flex-wrap:wrap;gap:.1rem 1rem;border:0}nav a{padding:.1rem 0;text-decoration:underline}.two{display:block}}
 @media print{
-@page{size:A4;margin:19mm 13mm 18mm}
+@page{size:A4;margin:19mm 13mm 20mm}
 html{font-size:9.6pt}body{background:none;font-size:9.6pt;line-height:1.38}
 nav,.skip{display:none}
 .page{display:block;max-width:none;padding:0}.top{border:0}.top>div,footer{max-width:none;padding:0 0 6pt}

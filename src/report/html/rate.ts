@@ -1,6 +1,6 @@
 import type { Review } from '../../invocations/port.ts'
 import { type Html, html } from '../escape.ts'
-import { isUnusual, rateChart } from '../rate-chart.ts'
+import { mostUnusualFirst, rateChart } from '../rate-chart.ts'
 import { count } from '../words.ts'
 import { type Cell, table, time } from './parts.ts'
 
@@ -8,7 +8,7 @@ import { type Cell, table, time } from './parts.ts'
 export function rate({ hours }: Review): Html | undefined {
   const chart = rateChart(hours)
   if (chart === undefined) return undefined
-  const unusual = hours.filter(isUnusual)
+  const unusual = mostUnusualFirst(hours)
   return html`<h3>Rate against the baseline</h3>
 <figure><div role="img" aria-label="Bar chart of calls per ${chart.per}; ${unusual.length === 0 ? 'no hour had more than is ordinary' : 'the table below it names the hours with more than is ordinary'}.">${chart.drawing}</div>
 <figcaption>Calls of the server in each ${chart.per}, UTC.${
@@ -18,7 +18,7 @@ export function rate({ hours }: Review): Html | undefined {
 ${
   unusual.length > 0 &&
   table(
-    'Hours with more calls than is ordinary.',
+    'Hours with more calls than is ordinary, those with the most above it first.',
     [
       { label: 'Hour from (UTC)', kind: 'time' },
       { label: 'Calls', kind: 'num' },
@@ -32,7 +32,7 @@ ${
       upper === undefined ? 'unknown' : count(upper),
     ]),
     'narrow',
-    24,
+    8,
   )
 }`
 }

@@ -1,7 +1,7 @@
 import type { Review } from '../../invocations/port.ts'
 import { code, md } from '../escape.ts'
 import type { Report } from '../model.ts'
-import { isUnusual } from '../rate-chart.ts'
+import { mostUnusualFirst } from '../rate-chart.ts'
 import { bytes, count, plural } from '../words.ts'
 import { items, table, time } from './parts.ts'
 
@@ -142,7 +142,7 @@ export function review({ review: found }: Report): string[] {
 }
 
 function rate({ hours }: Review): string[] {
-  const unusual = hours.filter(isUnusual)
+  const unusual = mostUnusualFirst(hours)
   if (unusual.length === 0) return []
   return [
     '### Hours with more calls than is ordinary',
