@@ -4,14 +4,14 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { renderHtml } from '../../src/report/html.ts'
-import { findChromium, withChromium } from '../testbed/chromium.ts'
+import { findChromium, openFile, withChromium } from '../testbed/chromium.ts'
+import { JournalBuilder } from '../testbed/journal-builder.ts'
 import { accessibilityFindings } from './accessible.ts'
 import { poison } from './hostile.ts'
 import { type Inventory, inventory, type Legibility, legibility, paper } from './in-page.ts'
-import { incident, reportOn } from './incident.ts'
+import { incident, opened, reportOn } from './incident.ts'
 
 const chromium = findChromium()
 if (chromium === undefined && process.env.CI === 'true')
@@ -40,26 +40,9 @@ describe.skipIf(chromium === undefined)('the HTML report in a real browser', () 
     await rm(folder, { recursive: true, force: true })
   })
 
-  /** Opens a file and lists everything that should not have happened. */
-  async function opened<T>(browser: BrowserContext, path: string, look: (page: Page) => Promise<T>) {
-    const page = await browser.newPage()
-    const requests: string[] = []
-    const trouble: string[] = []
-    browser.on('request', (request) => requests.push(request.url()))
-    page.on('console', (message) => trouble.push(`console: ${message.text()}`))
-    page.on('pageerror', (error) => trouble.push(`error: ${error.message}`))
-    page.on('dialog', async (dialog) => {
-      trouble.push(`dialog: ${dialog.message()}`)
-      await dialog.dismiss()
-    })
-    await page.goto(pathToFileURL(path).href, { waitUntil: 'load' })
-    const seen = await look(page)
-    return { requests, trouble, seen }
-  }
-
   it('fetches nothing, runs nothing, complains of nothing, whatever is in it', async () => {
     const { requests, trouble, seen } = await withChromium(chromium ?? '', {}, (browser) =>
-      opened(browser, file, async (page) => {
+      openFile(browser, file, async (page) => {
         await page.mouse.move(400, 400)
         for (const summary of await page.locator('summary').all()) await summary.click()
         return page.evaluate<Inventory>(inventory)
@@ -80,7 +63,7 @@ describe.skipIf(chromium === undefined)('the HTML report in a real browser', () 
     const { port } = sink.address() as AddressInfo
     await writeFile(bad, `<script>alert(1)</script><img src="http://127.0.0.1:${port}/pixel">`)
     const { requests, trouble, seen } = await withChromium(chromium ?? '', {}, (browser) =>
-      opened(browser, bad, accessibilityFindings),
+      openFile(browser, bad, accessibilityFindings),
     )
     expect(seen).toContainEqual(expect.stringMatching(/^critical: image-alt: 1 times/))
     expect(requests.length).toBeGreaterThan(1)
@@ -92,7 +75,7 @@ describe.skipIf(chromium === undefined)('the HTML report in a real browser', () 
     'reads well in the %s: charts in their colours, nothing sticking out',
     async (colorScheme) => {
       const { seen } = await withChromium(chromium ?? '', { colorScheme }, (browser) =>
-        opened(browser, file, async (page) => {
+        openFile(browser, file, async (page) => {
           const wide = await page.evaluate<Legibility>(legibility)
           await page.setViewportSize({ width: 390, height: 800 })
           const narrow = await page.evaluate<Legibility>(legibility)
@@ -115,14 +98,16 @@ describe.skipIf(chromium === undefined)('the HTML report in a real browser', () 
     },
   )
 
-  it.each([
+  const looks = [
     ['light', 'screen'],
     ['dark', 'screen'],
     ['light', 'print'],
     ['dark', 'print'],
-  ] as const)('has nothing that an accessibility check objects to, %s on %s', async (colorScheme, media) => {
+  ] as const
+
+  it.each(looks)('has nothing that an accessibility check objects to, %s on %s', async (colorScheme, media) => {
     const { seen } = await withChromium(chromium ?? '', { colorScheme }, (browser) =>
-      opened(browser, file, async (page) => {
+      openFile(browser, file, async (page) => {
         await page.emulateMedia({ media, colorScheme })
         return accessibilityFindings(page)
       }),
@@ -130,9 +115,42 @@ describe.skipIf(chromium === undefined)('the HTML report in a real browser', () 
     expect(seen).toEqual([])
   })
 
+  describe('of 5,000 entries', () => {
+    let long: string
+    beforeAll(async () => {
+      long = join(folder, 'long.html')
+      await writeFile(long, renderHtml(await reportOn(longCase(5000).record)))
+    })
+
+    it.each(looks)('has nothing that an accessibility check objects to, %s on %s', async (colorScheme, media) => {
+      const { requests, trouble, seen } = await withChromium(chromium ?? '', { colorScheme }, (browser) =>
+        openFile(browser, long, async (page) => {
+          await page.emulateMedia({ media, colorScheme })
+          return accessibilityFindings(page)
+        }),
+      )
+      expect({ requests, trouble, seen }).toEqual({ requests: [pathToFileURL(long).href], trouble: [], seen: [] })
+    })
+  })
+
+  it('of 100,000 entries is folded, opens, and shows what is unfolded', async () => {
+    const long = join(folder, 'longest.html')
+    await writeFile(long, renderHtml(await reportOn(longCase(100_000).record)))
+    const { requests, trouble, seen } = await withChromium(chromium ?? '', {}, (browser) =>
+      openFile(browser, long, async (page) => {
+        const last = page.locator('#timeline details').last()
+        const before = await last.locator('tr').last().isVisible()
+        await last.locator('summary').click()
+        return { before, after: await last.locator('tr').last().textContent() }
+      }),
+    )
+    expect({ requests, trouble }).toEqual({ requests: [pathToFileURL(long).href], trouble: [] })
+    expect(seen).toEqual({ before: false, after: expect.stringContaining('note 99999') })
+  })
+
   it('prints on white, with everything unfolded and nothing cut', async () => {
     const { seen } = await withChromium(chromium ?? '', { colorScheme: 'dark', width: 720 }, (browser) =>
-      opened(browser, file, async (page) => {
+      openFile(browser, file, async (page) => {
         await page.emulateMedia({ media: 'print', colorScheme: 'dark' })
         return page.evaluate<unknown>(paper)
       }),
@@ -140,3 +158,12 @@ describe.skipIf(chromium === undefined)('the HTML report in a real browser', () 
     expect(seen).toEqual({ ink: 'rgb(29, 39, 51)', nav: 'none', cut: 0 })
   })
 })
+
+/** A case with this many notes; without its steps the chart and the rest are as ever. */
+function longCase(entries: number): JournalBuilder {
+  const journal = new JournalBuilder('2026-11-23T02:11:08.114Z').add('case.opened', opened())
+  for (let i = 0; i < entries; i += 1) {
+    journal.after(977).add('note', { kind: 'note', text: `note ${i}`, at: journal.now })
+  }
+  return journal
+}

@@ -2,7 +2,8 @@ import { accessSync, constants } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import type { BrowserContext } from 'playwright-core'
+import { pathToFileURL } from 'node:url'
+import type { BrowserContext, Page } from 'playwright-core'
 
 /** The system's Chromium, if there is one. */
 export function findChromium(): string | undefined {
@@ -51,4 +52,21 @@ export async function withChromium<T>(
   } finally {
     await rm(profile, { recursive: true, force: true, maxRetries: 5 })
   }
+}
+
+/** Opens a file, looks at it, and lists everything that a file that is only read should not do. */
+export async function openFile<T>(browser: BrowserContext, path: string, look: (page: Page) => Promise<T>) {
+  const page = await browser.newPage()
+  const requests: string[] = []
+  const trouble: string[] = []
+  browser.on('request', (request) => requests.push(request.url()))
+  page.on('console', (message) => trouble.push(`console: ${message.text()}`))
+  page.on('pageerror', (error) => trouble.push(`error: ${error.message}`))
+  page.on('dialog', async (dialog) => {
+    trouble.push(`dialog: ${dialog.message()}`)
+    await dialog.dismiss()
+  })
+  await page.goto(pathToFileURL(path).href, { waitUntil: 'load' })
+  const seen = await look(page)
+  return { requests, trouble, seen }
 }
