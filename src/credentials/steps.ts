@@ -2,7 +2,7 @@ import { isAbsolute } from 'node:path'
 import { z } from 'zod'
 import { IrError } from '../errors.ts'
 import type { Operation, Outcome, StepInput, StepKind, StepResult } from '../playbook/step.ts'
-import type { Credential, DeliverTo } from '../registry/port.ts'
+import type { Credential, DeliverTo, Deployment } from '../registry/port.ts'
 import { sharedCredential } from '../registry/query.ts'
 import { serverSchema } from '../registry/schema.ts'
 import { assertTrusted } from '../trust.ts'
@@ -81,7 +81,7 @@ async function common(
   return {
     server: server.name,
     deliverTo: intent === 'reinstate' ? undefined : destination(input),
-    deployments: server.deployments,
+    deployments: await deployments(input),
     since,
     vault,
     aws,
@@ -113,6 +113,25 @@ function about(
     issued: () => issuedIn([...past()].flatMap(([name, changes]) => (name.startsWith(capability) ? changes : []))),
     held: async () => (await heldSecrets({ file: undefined, key, delivered, deployments })).found,
   }
+}
+
+/**
+ * With the instances that the isolation found: one that it took out of its auto scaling group carries the name of the group
+ * no more.
+ */
+async function deployments(input: StepInput): Promise<readonly Deployment[]> {
+  const output = (await input.case.output('network.isolate')) as
+    | { readonly deployments?: readonly { readonly id: string; readonly detail?: unknown }[] }
+    | undefined
+  return input.case.server.deployments.map((one) => {
+    if (one.kind !== 'aws-ec2') return one
+    const detail = output?.deployments?.find(({ id }) => id === one.id)?.detail as
+      | { readonly instances?: readonly string[] }
+      | null
+      | undefined
+    const found = detail?.instances ?? []
+    return found.length === 0 ? one : { ...one, instances: [...new Set([...(one.instances ?? []), ...found])] }
+  })
 }
 
 /** Credentials of the server that the last revocation did not see dead. Without one, that is every one of them. */

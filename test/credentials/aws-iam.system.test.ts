@@ -1,7 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DescribeImagesCommand, DescribeInstancesCommand, EC2Client, RunInstancesCommand } from '@aws-sdk/client-ec2'
+import {
+  CreateTagsCommand,
+  DescribeImagesCommand,
+  DescribeInstancesCommand,
+  EC2Client,
+  RunInstancesCommand,
+} from '@aws-sdk/client-ec2'
 import {
   AddRoleToInstanceProfileCommand,
   CreateInstanceProfileCommand,
@@ -428,9 +434,13 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
             credential: { id: 'crm-role', kind: 'aws-iam-role', role: 'crm' },
             sharedWith: ['io.acme/billing'],
             deployments: [
-              { id: 'prod', kind: 'aws-ec2', region: 'us-east-1', instances: [holder, other], cut: 'auto', allow: [] },
+              { id: 'prod', kind: 'aws-ec2', region: 'us-east-1', autoScalingGroup: 'crm', cut: 'auto', allow: [] },
             ],
           }
+          // As isolation leaves them: out of their group, and marked.
+          const { caseId } = callFor(target, 'revoke')
+          const Tags = [{ Key: 'mcp-ir:case', Value: caseId }]
+          await ec2.send(new CreateTagsCommand({ Resources: [holder, other], Tags }))
           // Who may not close it still cuts the sessions, and it is not called dead.
           proxy.fault = ({ action }) =>
             action === 'ModifyInstanceMetadataOptions' ? { deny: 'UnauthorizedOperation' } : undefined

@@ -82,6 +82,25 @@ it('knows every adapter in its folder, and loads what it knows', async () => {
 })
 
 describe('the operations', () => {
+  it('know the instances that the isolation found, which their auto scaling group has no more', async () => {
+    const ec2 = { id: 'prod', kind: 'aws-ec2', region: 'us-east-1', autoScalingGroup: 'crm' }
+    const of = (instances: string[]) =>
+      input(
+        [{ ...server('io.acme/crm', mixed), deployments: [ec2] }],
+        {},
+        {
+          'network.isolate': { deployments: [{ id: 'prod', kind: 'aws-ec2', detail: { instances } }] },
+        },
+      )
+    const deployments = async (instances: string[]) => {
+      const [operation] = (await revoke.operations?.(of(instances))) ?? []
+      const target = operation?.target as CredentialTarget | undefined
+      return target?.deployments
+    }
+    expect(await deployments(['i-0a', 'i-0b'])).toMatchObject([{ ...ec2, instances: ['i-0a', 'i-0b'] }])
+    expect(await deployments([])).not.toMatchObject([{ instances: expect.anything() }])
+  })
+
   it('are one for each credential, with who shares it and where a new one goes', async () => {
     const of = input([
       server('io.acme/crm', mixed, { deliverTo: { kind: 'file', path: '/run/next.env' } }),

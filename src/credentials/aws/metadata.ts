@@ -40,7 +40,7 @@ export async function openMachines(call: Call<CredentialTarget>, profiles: reado
 }
 
 async function inDeployment(
-  { signal, target }: Call<CredentialTarget>,
+  { signal, target, caseId }: Call<CredentialTarget>,
   { id, region, role, instances, tags, autoScalingGroup }: DeploymentOf<'aws-ec2'>,
   profiles: readonly string[],
 ): Promise<readonly Machine[]> {
@@ -53,6 +53,8 @@ async function inDeployment(
     ...(autoScalingGroup === undefined
       ? []
       : [[{ Name: 'tag:aws:autoscaling:groupName', Values: [autoScalingGroup] }]]),
+    // What containment marked: what it took out of a group has the group's tag no more.
+    [{ Name: 'tag:mcp-ir:case', Values: [caseId] }],
   ]
   const found = await asked(`Reading the instances of deployment ${id}`, () => {
     const client = awsClient(EC2Client, scope, 'reads', signal)
