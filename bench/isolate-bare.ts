@@ -21,6 +21,37 @@ export function createdIds(answer: string): string[] {
   return answer.match(/\b(?:sgr?|iip-assoc)-[0-9a-f]{8,}\b/g) ?? []
 }
 
+const isQuestion = ({ action, body }: Recorded): boolean =>
+  /^(Describe|Get|List)/.test(action) || new URLSearchParams(body).get('DryRun') === 'true'
+
+/**
+ * Of the calls of a command those that a bare script needs for the same: all changes; the looks before the first of them and
+ * after the last, each question once, without those whether it may; and between them only what first tells an id that a
+ * change needs.
+ */
+export function necessary(calls: readonly Recorded[]): Recorded[] {
+  const first = calls.findIndex((call) => !isQuestion(call))
+  const last = calls.findLastIndex((call) => !isQuestion(call))
+  const seen = new Set<string>()
+  const told = new Set<string>()
+  return calls.filter((call, index) => {
+    const { service, action, body, ids } = call
+    const phase = index < first ? 'before' : index > last ? 'after' : 'between'
+    const name = [phase, service, action, body].join(' ')
+    const later = (id: string): boolean =>
+      calls.slice(index).some((one) => !isQuestion(one) && createdIds(one.body).includes(id))
+    const wanted = !isQuestion(call)
+      ? true
+      : phase === 'between'
+        ? ids.some((id) => !told.has(id) && later(id))
+        : !seen.has(name) && new URLSearchParams(body).get('DryRun') !== 'true'
+    if (!wanted) return false
+    seen.add(name)
+    for (const id of ids) told.add(id)
+    return true
+  })
+}
+
 const options = { maxAttempts: 1 }
 
 async function replay(calls: readonly Recorded[], width: number, names: readonly [string, string]): Promise<number> {

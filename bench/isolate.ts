@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { awsEnvironment, buildAwsWorld } from '../test/testbed/aws-world.ts'
 import { mcpIr, workplace } from '../test/testbed/cli.ts'
 import { type Emulator, startMoto } from '../test/testbed/python.ts'
-import { createdIds, type Recorded } from './isolate-bare.ts'
+import { createdIds, necessary, type Recorded } from './isolate-bare.ts'
 
 export const name = 'isolate'
 
@@ -26,10 +26,12 @@ const sizes = [
 const widths = [8, 16]
 
 /**
- * `isolate --yes` of 1, 10 and 100 EC2 instances against moto, beside a bare script that makes the very same calls (they
- * are recorded first) with the same SDK: one after the other, and as many at once as moto answers fastest. Whole processes,
- * each in a world that is made anew. Bounds: for 1 instance the command takes at most 1.5 times the bare script, plus its
- * start-up; for 100 it is 4 times as fast as the script, or as fast as moto can answer.
+ * `isolate --yes` of 1, 10 and 100 EC2 instances against moto, beside a bare script that does the same with the same SDK:
+ * one call after the other, and as many at once as moto answers fastest, which is moto's limit. The script makes every call
+ * of the command that changes something, and only the reads that nobody could do without: each once before and once after
+ * (`necessary`); what the command asks beyond that is its own loss. Whole processes, each in a world that is made anew.
+ * Bounds: for 1 instance the command takes at most 1.5 times the bare script, plus its start-up; for 100 it is 4 times as
+ * fast as the script, or as fast as moto can answer.
  */
 export async function run(print: (line: string) => void): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'mcp-ir-bench-'))
@@ -41,7 +43,7 @@ export async function run(print: (line: string) => void): Promise<void> {
     print(`isolate on EC2, whole processes against moto; start-up of the command ${startUp.toFixed(0)} ms`)
     for (const { instances, rounds } of sizes) {
       const recording = join(folder, `${instances}.json`)
-      const { calls, group } = await record(moto, instances, recording)
+      const { calls, bare: needed, group } = await record(moto, instances, recording)
       const cli: number[] = []
       const bare: number[] = []
       const limits = new Map(widths.map((width) => [width, [] as number[]]))
@@ -62,7 +64,7 @@ export async function run(print: (line: string) => void): Promise<void> {
       const [width, fastest] = [...limits]
         .map(([at, times]) => [at, median(times)] as const)
         .reduce((best, one) => (one[1] < best[1] ? one : best))
-      print(`  ${instances} instances, ${calls} calls, median of ${rounds}`)
+      print(`  ${instances} instances, ${calls} calls, ${needed} of them by the bare script, median of ${rounds}`)
       print(`    bare, in sequence   ${ms(sequence)}`)
       print(
         `    bare, ${String(width).padStart(2)} at once    ${ms(fastest)}   moto's limit (${failed} of them refused)`,
@@ -146,7 +148,11 @@ async function isolate(moto: Emulator, { cwd }: Scene, endpoint = moto.url): Pro
 }
 
 /** One run of the command through a proxy that writes down every call. */
-async function record(moto: Emulator, instances: number, file: string): Promise<{ calls: number; group: string }> {
+async function record(
+  moto: Emulator,
+  instances: number,
+  file: string,
+): Promise<{ calls: number; bare: number; group: string }> {
   const calls: Recorded[] = []
   const proxy = createServer((incoming, outgoing) => {
     void (async () => {
@@ -169,8 +175,9 @@ async function record(moto: Emulator, instances: number, file: string): Promise<
   const scene = await build(moto, instances)
   await isolate(moto, scene, `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`)
   proxy.close()
-  writeFileSync(file, JSON.stringify(calls))
-  return { calls: calls.length, group: scene.group }
+  const bare = necessary(calls)
+  writeFileSync(file, JSON.stringify(bare))
+  return { calls: calls.length, bare: bare.length, group: scene.group }
 }
 
 /** The recorded calls by the bare script, `width` at once. */

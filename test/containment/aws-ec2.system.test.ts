@@ -7,6 +7,7 @@ import {
 import {
   AllocateAddressCommand,
   AssociateAddressCommand,
+  AttachNetworkInterfaceCommand,
   CreateNetworkAclEntryCommand,
   CreateNetworkInterfaceCommand,
   CreateSecurityGroupCommand,
@@ -266,6 +267,34 @@ describe.skipIf(skip)('containment aws-ec2', () => {
     await run.apply(await run.plan())
     expect((await run.verify()).observed.filter(({ holds }) => !holds)).toEqual([])
     expect((await run.undo(changes)).state).toBe('verified')
+    expect(await world.describe()).toEqual(original)
+  })
+
+  it('cuts all four interfaces of an instance in two subnets, and goes on when one target group is denied', async () => {
+    const world = await buildAwsWorld(moto.url, 1)
+    const [id = ''] = world.instances
+    const { NetworkInterface } = await world.aws.ec2.send(new CreateNetworkInterfaceCommand({ SubnetId: world.subnet }))
+    await world.aws.ec2.send(
+      new AttachNetworkInterfaceCommand({
+        NetworkInterfaceId: must(NetworkInterface?.NetworkInterfaceId),
+        InstanceId: id,
+        DeviceIndex: 3,
+      }),
+    )
+    expect((await groupsOf(world.aws, [id])).size).toBe(4)
+    const original = await world.describe()
+    proxy.fault = ({ action }) => (action === 'DeregisterTargets' ? { deny: 'AccessDenied' } : undefined)
+    const incident = new AwsIncident({ group: world.group, cut: 'auto' })
+    const denied = await incident.run(isolate)
+    expect(denied.state).toBe('partial')
+    expect(denied.open.join('\n')).toContain(
+      `aws elbv2 deregister-targets --target-group-arn ${world.targetGroup} --targets Id=${id},Port=7001`,
+    )
+    const isolation = new Set([...(await groupsOf(world.aws, [id])).values()].flat())
+    expect([isolation.size, await connected(world)]).toEqual([1, false])
+    proxy.fault = () => undefined
+    expect((await incident.run(isolate)).open).toEqual([])
+    expect((await incident.run(release)).open).toEqual([])
     expect(await world.describe()).toEqual(original)
   })
 
