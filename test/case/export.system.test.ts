@@ -72,6 +72,7 @@ describe('an export', () => {
     await run('case', 'export', id, '--to', to('b.tar.gz'))
     expect(readFileSync(to('b.tar.gz'))).toEqual(readFileSync(to('a.tar.gz')))
     expect((await run('case', 'export', '--to', to('a.tar.gz'))).code).toBe(2)
+    expect((await run('case', 'export')).json.result.file).toBe(to(`${id}.tar.gz`))
 
     // Elsewhere: another home, no cases, no configuration.
     const check = await mcpIr(['case', 'check', to('a.tar.gz'), '--json'])

@@ -15,9 +15,8 @@ export default class CaseExport extends IrCommand {
   }
   static override flags = {
     to: Flags.string({
-      description: 'Archive to write (tar.gz); must not exist.',
+      description: 'Archive to write (tar.gz); must not exist. Default: CASE.tar.gz here.',
       helpValue: 'FILE',
-      required: true,
       env: 'MCP_IR_TO',
     }),
     redact: Flags.boolean({
@@ -30,7 +29,7 @@ export default class CaseExport extends IrCommand {
     const { args, flags } = await this.parse(CaseExport)
     const { config } = await this.context(flags)
     const { id, folder } = await findCase(config.cases, args.case ?? flags.case)
-    const to = resolve(flags.to)
+    const to = resolve(flags.to ?? `${id}.tar.gz`)
     if (flags['dry-run'])
       return { status: 'planned', exitCode: 0, case: id, result: {}, text: `${id} would be exported to ${safe(to)}.` }
     const made = await exportCase(folder, to, flags.redact)
