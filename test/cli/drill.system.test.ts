@@ -1,7 +1,15 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { hostname, tmpdir } from 'node:os'
 import { basename, isAbsolute, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { accessibilityFindings } from '../report/accessible.ts'
+import { findChromium, openFile, withChromium } from '../testbed/chromium.ts'
 import { mcpIr, type Ran } from '../testbed/cli.ts'
+
+const chromium = findChromium()
+if (chromium === undefined && process.env.CI === 'true')
+  throw new Error('Chromium is missing: apt-get install chromium')
 
 /** Argument lists of everything that runs on this machine, looked at all the while. */
 function watchArguments(): { seen: Set<string>; stop: () => void } {
@@ -62,6 +70,49 @@ describe('mcp-ir drill --yes --json', () => {
     const twice = await mcpIr(['report', '--format', 'html', '--config', config])
     expect(once.code).toBe(0)
     expect(twice.stdout).toBe(once.stdout)
+  })
+
+  test('report.json holds against the published schema', async () => {
+    const { Ajv } = await import('ajv')
+    const schema = JSON.parse(readFileSync('schemas/report.json', 'utf8'))
+    const validate = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(schema)
+    validate(JSON.parse(readFileSync(ran.json.result.report.json, 'utf8')))
+    expect(validate.errors).toBeNull()
+  })
+
+  test.skipIf(chromium === undefined).each(['light', 'dark'] as const)(
+    'the report opens without a request or a complaint, and is accessible, in the %s and on paper',
+    async (colorScheme) => {
+      const file = ran.json.result.report.html
+      const { requests, trouble, seen } = await withChromium(chromium ?? '', { colorScheme }, (browser) =>
+        openFile(browser, file, async (page) => {
+          const screen = await accessibilityFindings(page)
+          await page.emulateMedia({ media: 'print', colorScheme })
+          return { screen, print: await accessibilityFindings(page) }
+        }),
+      )
+      expect(requests).toEqual([pathToFileURL(file).href])
+      expect(trouble).toEqual([])
+      expect(seen).toEqual({ screen: [], print: [] })
+    },
+  )
+
+  test('a redacted report names nothing of this company', async () => {
+    const config = join(folder, 'mcp-ir.yaml')
+    const redacted = await mcpIr(['report', '--redact', '--tlp', 'green', '--format', 'md', '--config', config])
+    expect(redacted.code).toBe(0)
+    expect(redacted.stdout).toContain('**TLP:GREEN**')
+    for (const name of [
+      basename(folder),
+      tmpdir(),
+      hostname(),
+      '127.0.0.1',
+      'support-copilot',
+      'customers-api',
+      'mail-relay',
+    ]) {
+      expect(redacted.stdout, name).not.toContain(name)
+    }
   })
 
   test('no secret is in its output or in any argument list', () => {
