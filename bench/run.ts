@@ -1,13 +1,14 @@
 /** `npm run bench` runs all; `npm run bench -- startup registry` runs some. Prints ratios, asserts nothing. */
 import * as findings from './findings.ts'
 import * as isolate from './isolate.ts'
+import * as logs from './logs.ts'
 import * as registry from './registry.ts'
 import * as revoke from './revoke.ts'
 import * as startup from './startup.ts'
 import * as taint from './taint.ts'
 import * as verify from './verify.ts'
 
-const all = [startup, registry, taint, findings, isolate, revoke, verify]
+const all = [startup, registry, taint, findings, logs, isolate, revoke, verify]
 const wanted = process.argv.slice(2)
 const unknown = wanted.filter((name) => !all.some((bench) => bench.name === name))
 if (unknown.length > 0) {

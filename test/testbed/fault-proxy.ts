@@ -24,6 +24,8 @@ export interface FaultProxy {
   readonly calls: ProxiedCall[]
   /** Asked for every request; replace it as you like. */
   fault: (call: ProxiedCall) => HttpFault
+  /** Answers as another server would have: for what no real one can be brought to say. */
+  rewrite: ((call: ProxiedCall, answer: string) => string) | undefined
   readonly stop: () => Promise<void>
 }
 
@@ -50,6 +52,15 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
         new URL(incoming.url ?? '/', upstream),
         { method: incoming.method ?? 'GET', headers, agent },
         (response) => {
+          const { rewrite } = proxy
+          if (fault === undefined && rewrite !== undefined) {
+            void buffer(response).then((answer) => {
+              const { 'content-length': _length, 'transfer-encoding': _coding, ...others } = response.headers
+              outgoing.writeHead(response.statusCode ?? 502, others)
+              outgoing.end(rewrite(call, answer.toString('utf8')))
+            })
+            return
+          }
           if (fault === undefined) {
             outgoing.writeHead(response.statusCode ?? 502, response.headers)
             response.pipe(outgoing)
@@ -68,6 +79,7 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     calls: [],
     fault: () => undefined,
+    rewrite: undefined,
     stop: async () => {
       agent.destroy()
       server.closeAllConnections()

@@ -5,7 +5,7 @@ import { cutPage, type Page } from './cut.ts'
 /** Records in a page: the most that an index gives by default. */
 const mostHits = 10_000
 /** Bytes that a page should have, and those beyond which it is asked for again with fewer records. */
-const usualPage = 8 << 20
+const usualPage = 4 << 20
 const longestPage = 48 << 20
 /** Of a single record: what a cluster takes at all is 100 MB. */
 const longestRecord = 128 << 20
@@ -32,7 +32,8 @@ export class View {
   }
 
   static async open(cluster: Cluster, indices: string, signal: AbortSignal): Promise<View> {
-    const path = (more: string) => `/${encodeURIComponent(indices)}/_pit?keep_alive=${keepAlive}${more}`
+    const path = (more: string) =>
+      `/${encodeURIComponent(indices)}/_pit?ignore_unavailable=true&keep_alive=${keepAlive}${more}`
     let answer: Json
     try {
       answer = await cluster.ask('POST', path(''))
