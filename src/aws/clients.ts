@@ -56,13 +56,17 @@ export function awsConfig({ region, role }: AwsScope, mode: AwsMode): Record<str
         }),
     retryStrategy: mode === 'reads' ? unlessRefused : onlyThrottled,
     // Without the last one a call that is never answered is only warned about.
-    requestHandler: { connectionTimeout: 5_000, requestTimeout: 60_000, throwOnRequestTimeout: true },
+    requestHandler: { connectionTimeout: 5_000, requestTimeout: 30_000, throwOnRequestTimeout: true },
   }
 }
 
 const tries = 12
 
+/** Once a call has taken this long, tries among it, it is not tried again: nobody waits for a dead endpoint twelve times. */
+const patienceMs = 60_000
+
 interface RetryToken {
+  readonly since: number
   getRetryCount(): number
   getRetryDelay(): number
 }
@@ -74,11 +78,12 @@ interface RetryToken {
 function retrying(mode: string, again: (errorType: string) => boolean) {
   return {
     mode,
-    acquireInitialRetryToken: async (): Promise<RetryToken> => retryToken(0),
+    acquireInitialRetryToken: async (): Promise<RetryToken> => retryToken(0, Date.now()),
     refreshRetryTokenForRetry: async (token: RetryToken, { errorType }: { errorType: string }): Promise<RetryToken> => {
       const count = token.getRetryCount() + 1
-      if (!again(errorType) || count >= tries) throw new Error('not to be tried again')
-      return retryToken(count)
+      if (!again(errorType) || count >= tries || Date.now() - token.since >= patienceMs)
+        throw new Error('not to be tried again')
+      return retryToken(count, token.since)
     },
     recordSuccess: (): void => {},
   }
@@ -87,10 +92,10 @@ function retrying(mode: string, again: (errorType: string) => boolean) {
 const unlessRefused = retrying('unless-refused', (errorType) => errorType !== 'CLIENT_ERROR')
 const onlyThrottled = retrying('only-throttled', (errorType) => errorType === 'THROTTLING')
 
-function retryToken(count: number): RetryToken {
+function retryToken(count: number, since: number): RetryToken {
   // Spread, so that parallel calls that were throttled together do not come back together.
   const delay = count === 0 ? 0 : Math.min(2_000, 50 * 2 ** count) * (0.5 + Math.random() / 2)
-  return { getRetryCount: () => count, getRetryDelay: () => Math.round(delay) }
+  return { since, getRetryCount: () => count, getRetryDelay: () => Math.round(delay) }
 }
 
 interface WithMiddleware {

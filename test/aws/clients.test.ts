@@ -1,0 +1,32 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { DescribeRegionsCommand, EC2Client } from '@aws-sdk/client-ec2'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { awsConfig } from '../../src/aws/clients.ts'
+
+// A server of the test's own: no emulator stays silent, and none answers 503 for a minute.
+describe('a call that gets no useful answer', () => {
+  let calls = 0
+  let clock = Date.now()
+  const server = createServer((_, response) => {
+    calls += 1
+    clock += 25_000
+    response.writeHead(503).end()
+  })
+  beforeAll(() => new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve)))
+  afterAll(() => {
+    vi.restoreAllMocks()
+    server.close()
+  })
+
+  test('is given up after a minute, however many tries are left', async () => {
+    vi.spyOn(Date, 'now').mockImplementation(() => clock)
+    const client = new EC2Client({
+      ...awsConfig({ region: 'us-east-1' }, 'reads'),
+      endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    })
+    await expect(client.send(new DescribeRegionsCommand({}))).rejects.toThrow()
+    expect(calls).toBe(3)
+  })
+})
