@@ -21,9 +21,7 @@ async function planted(print: (line: string) => void): Promise<void> {
   let all = 0
   const found = new Map<Incident, number>()
   const there = new Map<Incident, number>()
-  for (const seed of seeds) {
-    const bare = trafficOf({ seed, days: 7 })
-    const incidents: Incident[] = [...guide, 'caller', ...(keepsHours(bare.profile) ? (['hours'] as const) : [])]
+  const look = async (seed: number, incidents: readonly Incident[]) => {
     const { findings } = await reviewTraffic(trafficOf({ seed, days: 7, incidents }))
     all += findings.length
     right += findings.filter(({ records }) => evilIn(records).length * 2 >= records.length).length
@@ -31,6 +29,11 @@ async function planted(print: (line: string) => void): Promise<void> {
       add(there, incident, 1)
       if (findings.some(({ records }) => isMostly(incident, records))) add(found, incident, 1)
     }
+  }
+  for (const seed of seeds) {
+    await look(seed, [...guide, 'caller'])
+    // By itself, as the others lie at odd hours too, more often than not, and would be told with it.
+    if (keepsHours(trafficOf({ seed, days: 7 }).profile)) await look(seed, ['hours'])
   }
   const total = (counts: ReadonlyMap<Incident, number>) => [...counts.values()].reduce((sum, n) => sum + n, 0)
   print(`findings, ${seeds.length} seeds, each a week with incidents after four weeks without`)

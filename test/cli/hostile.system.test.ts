@@ -63,7 +63,30 @@ servers:
       'gen_ai.tool.call.result': { records: [text] },
     }),
   )
-  writeFileSync(join(folder, 'logs', 'a.ndjson'), `${lines.join('\n')}\n`)
+  // A plain call a day before: whatever else is called for the first time, by whomever, is a finding.
+  const usual = Array.from({ length: 20 }, (_, index) =>
+    JSON.stringify({
+      timestamp: new Date(Date.parse('2026-11-19T10:00:00Z') - index * 86_400_000).toISOString(),
+      'mcp.method.name': 'tools/call',
+      'mcp.server.name': 'io.example/loud',
+      'gen_ai.tool.name': 'search',
+      'gen_ai.agent.name': 'copilot',
+      'user.name': 'ann',
+      span_id: `usual-${index}`,
+      'gen_ai.tool.call.result': { records: [] },
+    }),
+  )
+  const listed = ['2026-11-19T09:00:00Z', '2026-11-22T09:00:00Z'].map((timestamp, index) =>
+    JSON.stringify({
+      timestamp,
+      'mcp.method.name': 'tools/list',
+      'mcp.server.name': 'io.example/loud',
+      'gen_ai.tool.call.result': {
+        tools: [{ name: `search${hostile()[0]}`, description: index === 0 ? 'Searches.' : hostile().join(' ') }],
+      },
+    }),
+  )
+  writeFileSync(join(folder, 'logs', 'a.ndjson'), `${[...lines, ...usual, ...listed].join('\n')}\n`)
   review = await mcpIr(['review', 'io.example/loud', '--yes'], { cwd: folder })
   radius = await mcpIr(['blast-radius', 'io.example/loud', '--yes'], { cwd: folder })
 })
@@ -79,6 +102,12 @@ test('all calls are counted, and nothing reaches the terminal alive; arguments a
     expect(ran.stdout + ran.stderr).not.toContain(canary)
   }
   expect(review.stdout).toContain(`${hostile().length} calls`)
+  for (const kind of [
+    'agents that were never seen before',
+    'tools that were never seen before',
+    'The description of tool',
+  ])
+    expect(review.stdout).toContain(kind)
 })
 
 const chromium = findChromium()
