@@ -50,6 +50,6 @@ export abstract class WindowCommand extends IrCommand {
     const { since, until } = flags
     const options = { ...this.incidentOptions(flags, context), server, since, until }
     const incident = await runSingle(context, this.use, values, options)
-    return this.single(incident, answerText(this.use, incident.steps[0]?.output))
+    return this.single(incident, answerText(this.use, incident.steps[0]?.output, process.stdout.columns))
   }
 }

@@ -10,15 +10,22 @@ import { wrap } from './wrap.ts'
 
 const number = (value: number | undefined): string => (value === undefined ? '–' : value.toLocaleString('en'))
 
+/** Of the terminal; undefined where there is none. */
+type Columns = number | undefined
+
+function widthFor(columns: Columns): number {
+  return Math.max(80, Math.min(columns ?? 140, 140))
+}
+
 /** A log that a suspect filled must not fill the terminal. */
-function most(heads: readonly string[], rows: readonly (readonly string[])[], shown = 50): string {
+function most(heads: readonly string[], rows: readonly (readonly string[])[], columns: Columns, shown = 50): string {
   const more =
     rows.length > shown ? `\n… and ${count(rows.length - shown, 'more row')}: all are in the JSON and the report` : ''
-  return `${table(heads, rows.slice(0, shown), 140)}${more}`
+  return `${table(heads, rows.slice(0, shown), widthFor(columns))}${more}`
 }
 
 /** What a server did, for a person: first what was out of the ordinary. The output is our own, the strings in it are not. */
-function reviewText(output: unknown): string {
+function reviewText(output: unknown, columns: Columns): string {
   const review = output as Review | undefined
   if (review === undefined) return ''
   const { window, source } = review
@@ -37,7 +44,7 @@ function reviewText(output: unknown): string {
       moment(tool.first),
       moment(tool.last),
     ])
-    parts.push(most(['TOOL', 'WHAT IT DOES', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'FIRST', 'LAST'], rows))
+    parts.push(most(['TOOL', 'WHAT IT DOES', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'FIRST', 'LAST'], rows, columns))
   }
   if (review.callers.length > 0) {
     const rows = review.callers.map((caller) => [
@@ -48,7 +55,7 @@ function reviewText(output: unknown): string {
       number(caller.bytes),
       moment(caller.last),
     ])
-    parts.push(most(['CALLER', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'LAST'], rows))
+    parts.push(most(['CALLER', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'LAST'], rows, columns))
   }
   if (review.resources.length > 0) {
     const rows = review.resources.map(({ resource, system, access, tools, calls }) => [
@@ -58,13 +65,13 @@ function reviewText(output: unknown): string {
       number(calls),
       tools.join(', '),
     ])
-    parts.push(most(['RESOURCE', 'SYSTEM', 'WAS', 'CALLS', 'BY TOOLS'], rows, 20))
+    parts.push(most(['RESOURCE', 'SYSTEM', 'WAS', 'CALLS', 'BY TOOLS'], rows, columns, 20))
   }
   if (review.export !== undefined) {
     const { file, records, sha256 } = review.export
     parts.push(`${count(records, 'record')} exported to ${safe(file, 4096)}\nsha256 ${sha256}`)
   }
-  return [...parts, ...gapsText(review.gaps)].join('\n\n')
+  return [...parts, ...gapsText(review.gaps, columns)].join('\n\n')
 }
 
 /** Findings that are shown on a terminal. */
@@ -100,7 +107,7 @@ function findingsText({ findings, baseline }: Review): string[] {
 const findingWidth = 120
 
 /** How far it got, for a person; the tiers stay apart. */
-function blastRadiusText(output: unknown): string {
+function blastRadiusText(output: unknown, columns: Columns): string {
   const radius = output as BlastRadius | undefined
   if (radius === undefined) return ''
   const parts = [
@@ -114,8 +121,9 @@ function blastRadiusText(output: unknown): string {
         reach.data.join(', ') || '–',
         reach.owner ?? '–',
       ]),
+      columns,
     ),
-    ...radius.couldReach.flatMap(permissionsText),
+    ...radius.couldReach.flatMap((reach) => permissionsText(reach, columns)),
     'Did reach (what the log shows):',
     table(
       ['SYSTEM', 'COVERAGE', 'CALLS', 'ROWS', 'BYTES', 'DATA'],
@@ -125,14 +133,16 @@ function blastRadiusText(output: unknown): string {
         ...(reach.coverage === 'no-visibility' ? ['?', '?', '?'] : [reach.calls, reach.rows, reach.bytes].map(number)),
         reach.data.join(', ') || '–',
       ]),
-      140,
+      widthFor(columns),
     ),
   ]
-  parts.push(...leftText(radius), ...exposedText(radius), ...suspectText(radius))
+  parts.push(...leftText(radius, columns), ...exposedText(radius, columns), ...suspectText(radius, columns))
   if (radius.dataClasses.length > 0)
-    parts.push(`Data that may have to be notified: ${radius.dataClasses.map((data) => safe(data)).join(', ')}`)
-  if (radius.owners.length > 0) parts.push(`Call: ${radius.owners.map((owner) => safe(owner)).join(', ')}`)
-  return [...parts, ...gapsText(radius.gaps)].join('\n\n')
+    parts.push(
+      `Classes of data that may start duties to notify: ${radius.dataClasses.map((data) => safe(data)).join(', ')}`,
+    )
+  if (radius.owners.length > 0) parts.push(`Owners to call: ${radius.owners.map((owner) => safe(owner)).join(', ')}`)
+  return [...parts, ...gapsText(radius.gaps, columns)].join('\n\n')
 }
 
 /** The first few of them, and how many there are. */
@@ -142,7 +152,10 @@ function few(names: readonly string[], shown = 5, more = 0): string {
 }
 
 /** What may be done in one system, the worst first, where the system itself said so. */
-function permissionsText({ system, via, permissions = [] }: BlastRadius['couldReach'][number]): string[] {
+function permissionsText(
+  { system, via, permissions = [] }: BlastRadius['couldReach'][number],
+  columns: Columns,
+): string[] {
   if (permissions.length === 0) return []
   const rows = permissions.map(({ group, actions, more, resources, except = [], condition }) => [
     group,
@@ -152,19 +165,19 @@ function permissionsText({ system, via, permissions = [] }: BlastRadius['couldRe
   ])
   return [
     `In ${safe(system)}, by way of ${safe(via)}, it may:`,
-    most(['WHAT FOR', 'ACTIONS', 'ON', 'ONLY IF'], rows, 20),
+    most(['WHAT FOR', 'ACTIONS', 'ON', 'ONLY IF'], rows, columns, 20),
   ]
 }
 
 /** To whom its answers went. */
-function leftText({ left }: BlastRadius): string[] {
+function leftText({ left }: BlastRadius, columns: Columns): string[] {
   if (left.length === 0) return []
   const rows = left.map(({ caller, calls, rows, bytes }) => [caller, number(calls), number(rows), number(bytes)])
-  return ['Left (its answers, and who got them):', most(['CALLER', 'CALLS', 'ROWS', 'BYTES'], rows, 20)]
+  return ['Left (its answers, and who got them):', most(['CALLER', 'CALLS', 'ROWS', 'BYTES'], rows, columns, 20)]
 }
 
 /** What was sent to it: names and sizes, never values. */
-function exposedText({ exposed }: BlastRadius): string[] {
+function exposedText({ exposed }: BlastRadius, columns: Columns): string[] {
   if (exposed.length === 0) return []
   const rows = exposed.map(({ context, caller, calls, bytes, parameters, before }) => [
     context,
@@ -176,12 +189,12 @@ function exposedText({ exposed }: BlastRadius): string[] {
   ])
   return [
     'Exposed (what it was told, and what those who told it had called before):',
-    most(['CONTEXT', 'CALLER', 'CALLS', 'BYTES SENT', 'PARAMETERS', 'CALLED BEFORE'], rows, 20),
+    most(['CONTEXT', 'CALLER', 'CALLS', 'BYTES SENT', 'PARAMETERS', 'CALLED BEFORE'], rows, columns, 20),
   ]
 }
 
 /** Who may have carried on what it said: the worst first, as a person has to start somewhere. */
-function suspectText({ suspect, worst, hubs }: BlastRadius): string[] {
+function suspectText({ suspect, worst, hubs }: BlastRadius, columns: Columns): string[] {
   const parts: string[] = []
   if (suspect.length > 0) {
     const byRecord = new Map(suspect.map((call) => [call.record, call]))
@@ -194,14 +207,14 @@ function suspectText({ suspect, worst, hubs }: BlastRadius): string[] {
     const more = suspect.length - rows.length
     parts.push(
       `Suspect (${count(suspect.length, 'call')} to other servers by those who had listened to it), the worst first:`,
-      `${table(['AT', 'SERVER', 'TOOL', 'WHAT IT IS', 'HOW IT IS KNOWN'], rows, 140)}${more > 0 ? `\n… and ${count(more, 'more call')}: all are in the JSON and the report, with the chain of records` : ''}`,
+      `${table(['AT', 'SERVER', 'TOOL', 'WHAT IT IS', 'HOW IT IS KNOWN'], rows, widthFor(columns))}${more > 0 ? `\n… and ${count(more, 'more call')}: all are in the JSON and the report, with the chain of records` : ''}`,
     )
   }
   if (hubs.length > 0) {
     const rows = hubs.map(({ context, contexts, calls }) => [context, number(contexts), number(calls)])
     parts.push(
       'Hubs (so many contexts meet there that following them says nothing):',
-      most(['WHERE', 'CONTEXTS', 'SUSPECT CALLS NOT LISTED'], rows),
+      most(['WHERE', 'CONTEXTS', 'SUSPECT CALLS NOT LISTED'], rows, columns),
     )
   }
   return parts
@@ -214,10 +227,15 @@ const told = {
   inferred: 'inferred: it has the server configured',
 } as const
 
-function gapsText(gaps: readonly string[]): string[] {
+function gapsText(gaps: readonly string[], columns: Columns): string[] {
   return gaps.length === 0
     ? []
-    : [['What could not be seen:', ...gaps.map((gap) => `  - ${safe(gap, 1000)}`)].join('\n')]
+    : [['What could not be seen:', ...gaps.map((gap) => fitted(`  - ${safe(gap, 1000)}`, columns))].join('\n')]
+}
+
+/** Prose breaks between words at the edge of a terminal, and nowhere else. */
+function fitted(line: string, columns: Columns): string {
+  return columns === undefined ? line : wrap(line, columns, '    ')
 }
 
 function whereItStands(state: CaseState, lines: readonly Line[]): string {
@@ -287,8 +305,9 @@ export function caseText({ id, folder, lines, state }: StoredCase): string {
 }
 
 /** What a reading step found out, by its kind; empty for the others. */
-export function answerText(use: string, output: unknown): string {
-  if (use === 'invocations.review') return reviewText(output)
-  if (use === 'blast-radius.compute') return blastRadiusText(output)
+/** @param columns of the terminal that it is for; undefined where there is none */
+export function answerText(use: string, output: unknown, columns: number | undefined): string {
+  if (use === 'invocations.review') return reviewText(output, columns)
+  if (use === 'blast-radius.compute') return blastRadiusText(output, columns)
   return ''
 }

@@ -145,7 +145,7 @@ export function presenter(ui: Ui, consent: Consent, columns: number, answers: bo
     },
     report: (report) => {
       for (const line of summary(report)) ui.say(line)
-      const answer = answers ? answerText(report.use, report.output) : ''
+      const answer = answers ? answerText(report.use, report.output, width) : ''
       if (answer !== '') ui.say(`\n${answer}`)
     },
   }
