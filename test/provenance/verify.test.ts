@@ -1,4 +1,4 @@
-import { createHash, createPublicKey } from 'node:crypto'
+import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -329,7 +329,8 @@ describe('package', () => {
 describe('one changed bit', () => {
   const sameKey = (pem: string, der: Buffer): boolean => {
     try {
-      return createPublicKey(pem).export({ type: 'spki', format: 'der' }).equals(der)
+      const numbers = (key: KeyObject) => JSON.stringify(key.export({ format: 'jwk' }))
+      return numbers(createPublicKey(pem)) === numbers(createPublicKey({ key: der, format: 'der', type: 'spki' }))
     } catch {
       return false
     }
@@ -398,7 +399,7 @@ describe('one changed bit', () => {
       fc.asyncProperty(...place, async (at, bit) => {
         const body = flipped(der, at, bit).toString('base64')
         const pem = `-----BEGIN PUBLIC KEY-----\n${body}\n-----END PUBLIC KEY-----\n`
-        // DER can write one key in two ways (the count of unused bits): the same key is no change.
+        // DER can write one key in several ways (count of unused bits, hybrid points): the same key is no change.
         fc.pre(!sameKey(pem, der))
         const key = await write('flipped.pub', pem)
         const outcome = await verifying({ key }).catch((error: unknown) => error)
