@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { Anchoring } from './anchor/anchoring.ts'
 import { openCase, type StoredCase } from './case/case.ts'
 import { checkCase } from './case/check.ts'
+import type { Events } from './case/events.ts'
 import { writeAtomically } from './case/evidence.ts'
 import { caseFiles, sealName } from './case/files.ts'
 import { keyId, sealText } from './case/seal.ts'
@@ -36,14 +37,6 @@ function refuseState({ id, folder, state, lines }: StoredCase, privateKey: KeyOb
         hints: ['`mcp-ir case check` looks whether it is still as it was then.'],
       },
     )
-  if (state.closedAt === undefined)
-    throw new IrError(
-      'refused',
-      `Case ${id} is open: once it is sealed, nothing could be put back or added any more.`,
-      {
-        hints: [`mcp-ir case close ${id}`],
-      },
-    )
   const begun = lines.findLast(({ kind }) => kind === 'case.sealed')
   const key = keyId(createPublicKey(privateKey))
   if (begun?.kind === 'case.sealed' && begun.data.key !== key)
@@ -64,14 +57,16 @@ async function refuseDamage(id: string, folder: string): Promise<void> {
 }
 
 /**
- * Ends a case for good: the journal's last line says with which key, the reports are made again from it, and the seal is
- * written over all of it. Killed at any instant, the same call finishes it.
+ * Ends a case for good: it is closed where it was open, the journal's last line says with which key, the reports are made again
+ * from it, and the seal is written over all of it. Killed at any instant, the same call finishes it.
+ * @param closed what is journalled where the case is open still
  * @throws IrError as `checkSealable` and `openCase`
  */
 export async function sealCase(
   context: Context,
   found: StoredCase,
   privateKey: KeyObject,
+  closed: Events['case.closed'],
   takeOver: boolean,
 ): Promise<SealResult> {
   refuseState(found, privateKey)
@@ -83,6 +78,7 @@ export async function sealCase(
     // Only now, as a line that a crash tore was set aside when the case was opened.
     await refuseDamage(incident.id, folder)
     const key = keyId(createPublicKey(privateKey))
+    if (incident.state().closedAt === undefined) journal.append('case.closed', closed)
     // Taking over the lock of the one that was cut short is journalled, and so ends what it had begun.
     const before = journal.lines.at(-1)
     const last = before?.kind === 'case.sealed' ? before : journal.append('case.sealed', { key })

@@ -39,8 +39,6 @@ export default class Report extends IrCommand {
     const { args, flags } = await this.parse(Report)
     const { config } = await this.context(flags)
     const found = await findCase(config.cases, args.case ?? flags.case)
-    // The reports in the folder are part of what was sealed.
-    if (flags.format === undefined || flags.json) refuseSealed(found.lines)
     const report = await reportOf(found, {
       tlp: flags.tlp ?? config.tlp,
       duties: flags.duties ?? config.duties,
@@ -49,7 +47,10 @@ export default class Report extends IrCommand {
     if (flags.format !== undefined && !flags.json) {
       return { status: 'done', exitCode: 0, case: found.id, result: {}, text: report.text(flags.format) }
     }
-    const files = flags['dry-run'] ? report.paths : report.write()
+    // The reports in the folder are part of what was sealed: they are made again only where that changes nothing.
+    if (found.state.sealedAt !== undefined && !report.written()) refuseSealed(found.lines)
+    const asItIs = flags['dry-run'] || found.state.sealedAt !== undefined
+    const files = asItIs ? report.paths : report.write()
     return {
       status: 'done',
       exitCode: 0,

@@ -5,9 +5,9 @@ import canonicalize from 'canonicalize'
 import { checkAnchor } from '../anchor/check.ts'
 import { openCase, readCase } from '../case/case.ts'
 import { checkCase, checkFiles } from '../case/check.ts'
+import { closing } from '../case/closing.ts'
 import { exportCase } from '../case/export.ts'
 import { caseFiles } from '../case/files.ts'
-import { openPoints } from '../case/state.ts'
 import { whereToCheck } from '../case/where.ts'
 import type { Context } from '../context.ts'
 import { IrError } from '../errors.ts'
@@ -72,9 +72,9 @@ async function sealed(
 ): Promise<Custody[]> {
   // What happens to a copy is no business of the anchor, which knows the real one.
   const inside: Context = { ...context, config: { ...context.config, anchor: undefined } }
-  close(inside, folder, openPoints((await readCase(folder)).lines))
+  const found = await readCase(folder)
   const { privateKey, publicKey } = generateKeyPairSync('ed25519')
-  await sealCase(inside, await readCase(folder), privateKey, false)
+  await sealCase(inside, found, privateKey, closing(found, 'the drill is over'), false)
 
   const forged = await copy(folder, 'sealed-and-rewritten')
   const archive = join(place, 'case.tar.gz')
@@ -83,7 +83,7 @@ async function sealed(
   const checked = await checkFiles(files, { key: publicKey })
   await rewrite(forged)
   const damage = first((await checkCase(forged, { key: publicKey })).damage)
-  const refused = refusal(() => close(inside, folder, []))
+  const refused = refusal(() => note(inside, folder))
   return [
     {
       done: 'closed, sealed with a new key, exported; the archive was checked with the public key alone',
@@ -99,10 +99,10 @@ async function sealed(
   ]
 }
 
-function close({ by, now }: Context, folder: string, open: readonly string[]): void {
+function note({ by, now }: Context, folder: string): void {
   const incident = openCase(folder, { by, now, takeOver: false })
   try {
-    incident.journal.append('case.closed', { reason: 'the drill is over', open })
+    incident.journal.append('note', { kind: 'note', text: 'Nothing else happened.', at: now().toISOString() })
   } finally {
     incident.close()
   }

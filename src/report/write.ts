@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { readCase } from '../case/case.ts'
@@ -33,6 +33,8 @@ export interface CaseReport {
    * @throws IrError partial when a file cannot be written
    */
   readonly write: () => Files
+  /** Whether `write` would change nothing: every file lies there with just these bytes. */
+  readonly written: () => boolean
 }
 
 const renderers: Readonly<Record<Format, (report: Report) => string>> = {
@@ -62,13 +64,25 @@ export async function reportOf(
     json: join(target, `${name}.json`),
   }
   const text = (format: Format) => renderers[format](report)
-  return { text, paths, write: () => write(target, text, paths) }
+  const written = () => each.every((format) => contentOf(paths[format]) === text(format))
+  return { text, paths, write: () => write(target, text, paths), written }
+}
+
+const each = ['html', 'md', 'json'] as const
+
+function contentOf(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw error
+  }
 }
 
 function write(target: string, text: CaseReport['text'], paths: Files): Files {
   try {
     mkdirSync(target, { recursive: true, mode: 0o700 })
-    for (const format of ['html', 'md', 'json'] as const) writeAtomically(paths[format], text(format))
+    for (const format of each) writeAtomically(paths[format], text(format))
   } catch (error) {
     if (systemCode(error) === undefined) throw error
     throw new IrError('partial', `The report could not be written to ${target} (${systemCode(error)}).`, {

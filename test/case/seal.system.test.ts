@@ -60,14 +60,18 @@ test('nothing is added to a sealed case: every command that would refuses with c
     ['isolate', 'io.example/a', '--case', id, '--yes'],
     ['respond', 'io.example/a', '--case', id, '--yes'],
     ['release', 'io.example/a', '--yes'],
-    ['report', id],
+    ['report', id, '--redact'],
   ]) {
     const ran = await run(...args)
     expect([args[0], ran.code, ran.json.error.message]).toEqual([args[0], 4, expect.stringContaining('sealed')])
   }
   expect(readFileSync(at('journal.ndjson'))).toEqual(before)
   expect((await run('case', 'show', id)).json.result.sealedAt).toMatch(/Z$/)
-  expect((await run('report', id, '--dry-run')).code).toBe(4)
+  // Made again it is the same bytes, so that it is there to be asked for.
+  const html = statSync(at('report', 'report.html'), { bigint: true }).mtimeNs
+  expect((await run('report', id)).code).toBe(0)
+  expect(statSync(at('report', 'report.html'), { bigint: true }).mtimeNs).toBe(html)
+  expect((await run('report', id, '--tlp', 'clear')).code).toBe(4)
   // Looking at it goes on, also where nothing can be written.
   chmodSync(at(), 0o500)
   expect((await run('case', 'check')).code).toBe(0)
@@ -148,10 +152,17 @@ describe('after it was sealed', () => {
 })
 
 describe('is not sealed', () => {
-  test('an open case, a damaged one', async () => {
+  test('a case with open points that nobody agreed to leave, a damaged one', async () => {
     const open = await incident(false)
     const refused = await open.seal()
-    expect([refused.code, refused.json.error.hints.join()]).toEqual([4, expect.stringContaining('case close')])
+    expect([refused.code, refused.json.error.hints.join()]).toEqual([4, expect.stringContaining('--reason')])
+    expect(refused.json.error.message).toContain('open points')
+    expect(readFileSync(open.at('journal.ndjson'), 'utf8')).not.toContain('case.closed')
+    const agreed = await open.seal('own', '--yes')
+    expect([agreed.code, agreed.json.result.open]).toEqual([0, [expect.stringContaining('blast-radius')]])
+    const kinds = readFileSync(open.at('journal.ndjson'), 'utf8').matchAll(/"kind":"(case\.\w+)"/g)
+    expect([...kinds].map(([, kind]) => kind).slice(-2)).toEqual(['case.closed', 'case.sealed'])
+    expect((await open.run('case', 'check', '--key', key('own.pub'))).code).toBe(0)
     const damaged = await incident()
     const [name = ''] = readdirSync(damaged.at('evidence'))
     writeFileSync(damaged.at('evidence', name), 'changed')

@@ -1,8 +1,8 @@
 import { Args, Flags } from '@oclif/core'
 import { type CommandResult, IrCommand } from '../../base-command.ts'
 import { refuseSealed } from '../../case/case.ts'
+import { closing } from '../../case/closing.ts'
 import { findCase } from '../../case/find.ts'
-import { openPoints } from '../../case/state.ts'
 import { IrError } from '../../errors.ts'
 import { runSingle } from '../../incident.ts'
 import { writeCase } from '../../write-case.ts'
@@ -30,17 +30,8 @@ export default class CaseClose extends IrCommand {
     refuseSealed(found.lines)
     if (found.state.closedAt !== undefined)
       throw new IrError('input', `Case ${found.id} was closed at ${found.state.closedAt}.`)
-    const open = openPoints(found.lines)
-    const { reason } = flags
-    if (open.length > 0 && reason === undefined) {
-      throw new IrError(
-        'refused',
-        [`Case ${found.id} has open points:`, ...open.map((point) => `- ${point}`)].join('\n'),
-        {
-          hints: ['Finish them with `mcp-ir respond`, or close it all the same with --reason TEXT.'],
-        },
-      )
-    }
+    const closed = closing(found, flags.reason)
+    const { open } = closed
     const destroyed = flags.destroy
       ? await runSingle(
           context,
@@ -52,7 +43,6 @@ export default class CaseClose extends IrCommand {
     // What was not agreed to, or did not end well, is still to be had: the case stays open for it.
     if (destroyed !== undefined && !['done', 'residual', 'nothing-to-do'].includes(destroyed.status))
       return this.single(destroyed)
-    const closed = { ...(reason === undefined ? {} : { reason }), open }
     const problems = flags['dry-run']
       ? []
       : await writeCase(context, found.folder, flags['take-over'], ({ journal }) =>
