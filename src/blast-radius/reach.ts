@@ -7,6 +7,8 @@ export interface Reach {
   readonly couldReach: readonly CouldReach[]
   readonly owners: readonly string[]
   readonly gaps: readonly string[]
+  /** What was not told by who issued a credential, so that more may be within reach. */
+  readonly unread: readonly string[]
 }
 
 /**
@@ -42,6 +44,7 @@ class Walk {
   readonly #found: CouldReach[] = []
   readonly #owners = new Set<string>()
   readonly #gaps: string[] = []
+  readonly #unread = new Set<string>()
   /** Entries that were gone into, so that circles end. */
   readonly #seen = new Set<string>()
   /** Servers of which the tools were gone into. */
@@ -82,6 +85,7 @@ class Walk {
       couldReach: this.#found.slice(0, mostWays),
       owners: [...this.#owners],
       gaps: [...new Set([...this.#gaps, ...(more > 0 ? [`${more} more ways to systems are not listed.`] : [])])],
+      unread: [...this.#unread],
     }
   }
 
@@ -101,6 +105,7 @@ class Walk {
     for (const { system, kind, access, permissions } of granted?.opens ?? [])
       this.#add({ system, kind, access, data: [], permissions }, way)
     this.#gaps.push(...(granted?.gaps ?? []))
+    for (const unread of granted?.unread ?? []) this.#unread.add(unread)
     const known = own.length > 0 || shared > 0
     if (!known && (granted?.opens.length ?? 0) === 0) this.#unknown({ of, credential, way })
     return (granted?.holds ?? []).flatMap(({ credential: other, how }) => this.#holders(other, [...way, how]))

@@ -50,10 +50,12 @@ async function compute(input: StepInput): Promise<StepResult> {
     const carried = reviewed === undefined ? nothing : await carriedOn(input, reviewed, touches)
     // After the trail, which may have shown that not everything can be read.
     const observed = observedIn(server, reach.couldReach, reviewed, invocations?.writer === 'server')
-    const unread =
-      reviewed === undefined
-        ? ['No invocation log is configured (invocations in mcp-ir.yaml): what the server did reach was not looked at.']
-        : reviewed.unread
+    const unread = [
+      ...reach.unread,
+      ...(reviewed?.unread ?? [
+        'No invocation log is configured (invocations in mcp-ir.yaml): what the server did reach was not looked at.',
+      ]),
+    ]
     const { exposed, suspect, hubs, worst } = carried
     const output: BlastRadius = {
       window,
@@ -74,7 +76,7 @@ async function compute(input: StepInput): Promise<StepResult> {
   }
 }
 
-/** Whoever issued a credential is asked what it opens. That it does not answer is a gap: the registry's word stands. */
+/** Whoever issued a credential is asked what it opens. Where it does not answer, the registry's word stands, and that is said. */
 function askFor({ context, signal }: StepInput): Ask {
   const { vault, aws } = context.config
   return async (credential, others): Promise<Granted | undefined> => {
@@ -89,7 +91,8 @@ function askFor({ context, signal }: StepInput): Ask {
       return {
         opens: [],
         holds: [],
-        gaps: [`What ${credential.id} opens could not be asked (${why}): only what the registry says is listed.`],
+        gaps: [],
+        unread: [`What ${credential.id} opens could not be asked (${why}): only what the registry says is listed.`],
       }
     }
   }

@@ -34,6 +34,7 @@ import { awsEnvironment } from '../testbed/aws-world.ts'
 import { mcpIr, workplace } from '../testbed/cli.ts'
 import { startOpenbao } from '../testbed/openbao.ts'
 import { skipWithoutEmulators, startMoto } from '../testbed/python.ts'
+import { freePort } from '../testbed/server-everything.ts'
 
 const policy = (...Statement: object[]) => JSON.stringify({ Version: '2012-10-17', Statement })
 const allow = (Action: string | string[], Resource: string | string[] = '*', more: object = {}) => ({
@@ -71,6 +72,7 @@ const told = ({ permissions = [] }: CouldReach) =>
   )
 
 interface Output {
+  readonly code: number
   readonly couldReach: readonly CouldReach[]
   readonly owners: readonly string[]
   readonly gaps: readonly string[]
@@ -79,8 +81,29 @@ interface Output {
 async function reachOf(folder: string, env: Readonly<Record<string, string>>): Promise<Output> {
   const ran = await mcpIr(['blast-radius', 'crm', '--json'], { cwd: folder, env })
   expect(ran.stderr).not.toMatch(/ {4}at /)
-  return ran.json.result.output
+  return { ...ran.json.result.output, code: ran.code }
 }
+
+describe('an issuer that is down', () => {
+  it.each([
+    ['AWS', '{id: bot, kind: aws-iam-user, user: crm-bot}', 'AWS_ENDPOINT_URL'],
+    ['Vault', '{id: bot, kind: vault-approle, mount: approle, role: crm}', 'VAULT_ADDR'],
+  ])('%s: what is in the registry is listed, and that nobody was asked is loud', async (_, credential, address) => {
+    const reaches = '\n    reaches: [{system: mail-relay, kind: smtp, via: bot, access: write}]'
+    const folder = placeOf(server('crm', credential, reaches))
+    // Where nothing listens: a port that was just free.
+    const env = {
+      ...awsEnvironment(`http://127.0.0.1:${await freePort()}`),
+      VAULT_TOKEN: 'x',
+      [address]: `http://127.0.0.1:${await freePort()}`,
+    }
+    const { code, couldReach, gaps } = await reachOf(folder, env)
+    expect(code).toBe(3)
+    expect(couldReach.map(({ system }) => system)).toEqual(['mail-relay'])
+    const told = /^What bot opens could not be asked \(.*\): only what the registry says is listed\.$/
+    expect(gaps).toContainEqual(expect.stringMatching(told))
+  })
+})
 
 describe.skipIf(skipWithoutEmulators('what a credential opens'))('what AWS says that a credential opens', () => {
   let world: Awaited<ReturnType<typeof startIamWorld>>
@@ -118,6 +141,7 @@ describe.skipIf(skipWithoutEmulators('what a credential opens'))('what AWS says 
     const folder = placeOf(server('crm', `{id: bot, kind: aws-iam-user, user: ${UserName}}`))
     const env = { ...world.environment(root), AWS_REGION: 'us-east-1' }
     const before = await reachOf(folder, env)
+    expect(before.code).toBe(0)
     const expected = [
       'escalate: iam:CreateAccessKey on *',
       'persist: iam:CreateAccessKey on *',
@@ -181,6 +205,7 @@ describe.skipIf(skipWithoutEmulators('what a credential opens'))('what AWS says 
     const folder = placeOf(server('crm', '{id: role, kind: aws-iam-role, role: crm-role}'))
     const found = await reachOf(folder, { ...world.environment(keys), AWS_REGION: 'us-east-1' })
     const gaps = found.gaps.join('\n')
+    expect(found.code).toBe(3)
     expect(gaps).toMatch(/policy secrets of role crm-role could not be read \(AccessDenied/)
     expect(gaps).toMatch(/the list of attached policies of role crm-role could not be read/)
   })
@@ -307,6 +332,7 @@ describe.skipIf(skipWithoutEmulators('what a Vault login opens'))('what Vault sa
       const env = { VAULT_ADDR: bao.url, VAULT_TOKEN: bao.root }
       const { host } = new URL(bao.url)
       const before = await reachOf(folder, env)
+      expect(before.code).toBe(0)
       expect(before.couldReach.map(({ system, via, access }) => `${system} (${access}): ${via}`)).toEqual([
         `Vault ${host} (read-write): vault`,
         `Vault ${host} (read): vault → Vault auth/approle/role/billing/secret-id (policy crm) → vault of billing`,
@@ -329,6 +355,7 @@ describe.skipIf(skipWithoutEmulators('what a Vault login opens'))('what Vault sa
       const closed = await reachOf(folder, { ...env, VAULT_TOKEN: 'nobody' })
       expect(closed.couldReach.map(({ system }) => system)).toEqual(['whatever vault opens'])
       expect(closed.gaps.join('\n')).toContain('What vault opens could not be asked')
+      expect(closed.code).toBe(3)
     } finally {
       await bao.stop()
     }

@@ -131,6 +131,7 @@ describe('what it could reach by way of others', () => {
               .filter((other) => reads[credential.role]?.includes('path' in other ? other.path : other.id))
               .map((other) => ({ credential: other, how: `Vault ${'path' in other ? other.path : other.id}` })),
             gaps: [],
+            unread: [],
           }
         : undefined
   const ways = async (start: Server, servers: readonly Server[], ask: Ask) =>

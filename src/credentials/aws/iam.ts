@@ -101,6 +101,8 @@ export function isAbsent(error: unknown): boolean {
 export interface Unread {
   readonly what: string
   readonly code: string
+  /** It could only have denied something. */
+  readonly denies?: true
 }
 
 /** For what is good to know: a missing permission for it, or a service that lacks it, stops nothing. */

@@ -43,7 +43,7 @@ async function of(call: PowersCall<CredentialOf<'aws-iam-role'>>): Promise<Grant
   const of = { RoleName: name }
   const role = (await orAbsent(`Reading ${whose}`, () => client.send(new GetRoleCommand(of), options)))?.Role
   if (role?.Arn === undefined)
-    return { opens: [], holds: [], gaps: [`There is no ${whose}: what it could do is not known.`] }
+    return { opens: [], holds: [], gaps: [`There is no ${whose}: what it could do is not known.`], unread: [] }
   const [names, attached] = await Promise.all([
     orUnread('the list of inline policies', [], unread, () =>
       all(paginateListRolePolicies({ client }, of, options), (page) => page.PolicyNames),

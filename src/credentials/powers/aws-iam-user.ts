@@ -52,7 +52,7 @@ async function of(call: PowersCall<CredentialOf<'aws-iam-user'>>): Promise<Grant
   const found = await orAbsent(`Reading ${whose}`, () => client.send(new GetUserCommand({ UserName: name }), options))
   const user = found?.User
   if (user?.Arn === undefined)
-    return { opens: [], holds: [], gaps: [`There is no ${whose}: what it could do is not known.`] }
+    return { opens: [], holds: [], gaps: [`There is no ${whose}: what it could do is not known.`], unread: [] }
   const limits = user.PermissionsBoundary?.PermissionsBoundaryArn
   const account = user.Arn.split(':')[4] ?? caller.account
   const groups = await orUnread('the list of groups', [], unread, () =>

@@ -27,6 +27,8 @@ export interface Granted {
   readonly holds: readonly { readonly credential: Credential; readonly how: string }[]
   /** What could not be read or judged, in plain words: never taken for nothing. */
   readonly gaps: readonly string[]
+  /** The same, where it means that more may be opened than is said here. */
+  readonly unread: readonly string[]
 }
 
 export interface Opened {

@@ -27,16 +27,17 @@ async function of(call: PowersCall<Login>): Promise<Granted> {
   const { credential, others } = call
   const vault = vaultClient({ target: { vault: call.vault }, signal: call.signal }, { reads: 5 })
   const names = await policiesOf(vault, credential)
-  if (typeof names === 'string') return { opens: [], holds: [], gaps: [names] }
+  if (typeof names === 'string') return { opens: [], holds: [], gaps: [names], unread: [] }
   const gaps: string[] = []
+  const unread: string[] = []
   const policies: Policy[] = []
   for (const name of names) {
     const found = await orError(textOf(vault, name))
+    const missing = (why: string) =>
+      `Policy ${name} of ${credential.id} could not be read${why}: what it allows in Vault is missing here.`
     if (typeof found === 'string') policies.push({ name, text: found })
-    else
-      gaps.push(
-        `Policy ${name} of ${credential.id} could not be read${found === undefined ? ': there is none' : ` (${found.code})`}: what it allows in Vault is missing here.`,
-      )
+    else if (found === undefined) gaps.push(missing(': there is none'))
+    else unread.push(missing(` (${found.code})`))
   }
   const { host } = new URL(vault.address)
   return {
@@ -46,6 +47,7 @@ async function of(call: PowersCall<Login>): Promise<Granted> {
       return how === undefined ? [] : [{ credential: other, how }]
     }),
     gaps,
+    unread,
   }
 }
 

@@ -13,17 +13,20 @@ export async function granted(
   call: PowersCall,
   whose: string,
   set: PolicySet,
-  unread: readonly Unread[],
+  missing: readonly Unread[],
 ): Promise<Granted> {
   const account = set.principal.split(':')[4] ?? ''
-  const gaps = unread.map(
-    ({ what, code }) =>
-      `${what} of ${whose} could not be read (${code}): what it allows is missing here, what it denies is not taken away.`,
-  )
+  const told = (some: readonly Unread[]) =>
+    some.map(
+      ({ what, code }) =>
+        `${what} of ${whose} could not be read (${code}): what it allows is missing here, what it denies is not taken away.`,
+    )
+  const gaps = told(missing.filter(({ denies }) => denies === true))
+  const unread = told(missing.filter(({ denies }) => denies !== true))
   const evaluator = await loaded()
   if (evaluator === undefined) {
     const why = `The permissions of ${whose} were not evaluated: the evaluator (@cloud-copilot/iam-simulate, an optional package) is not installed.`
-    return { opens: [], holds: [], gaps: [...gaps, why] }
+    return { opens: [], holds: [], gaps, unread: [...unread, why] }
   }
   const { allowed, gaps: unjudged } = await evaluator.evaluate(set, call.signal)
   const holds = []
@@ -37,6 +40,7 @@ export async function granted(
     ],
     holds,
     gaps: [...gaps, ...unjudged.map((gap) => `${whose}: ${gap}`), `${whose}: ${limit}`],
+    unread,
   }
 }
 

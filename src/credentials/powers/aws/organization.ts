@@ -47,7 +47,11 @@ export async function controlPolicies(
     if (awsCode(error) === 'AWSOrganizationsNotInUseException') return []
     const told = awsError(error, 'service control policies')
     if (told.code === 'interrupted') throw told
-    unread.push({ what: 'service control policies of the organization', code: awsCode(error) ?? 'unknown' })
+    unread.push({
+      what: 'service control policies of the organization',
+      code: awsCode(error) ?? 'unknown',
+      denies: true,
+    })
     return []
   }
 }
