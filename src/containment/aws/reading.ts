@@ -1,8 +1,5 @@
-import { AutoScalingClient } from '@aws-sdk/client-auto-scaling'
-import { EC2Client, type TagSpecification } from '@aws-sdk/client-ec2'
-import { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2'
-import { IAMClient } from '@aws-sdk/client-iam'
-import { awsClient } from '../../aws/clients.ts'
+import type { TagSpecification } from '@aws-sdk/client-ec2'
+import { ec2Clients } from '../../aws/ec2-clients.ts'
 import type { Call } from '../../change.ts'
 import type { DeploymentOf } from '../../registry/port.ts'
 import type { ContainmentTarget } from '../port.ts'
@@ -20,18 +17,8 @@ export type Reading = Pick<Call<Target>, 'target' | 'signal' | 'caseId' | 'chang
   readonly until?: AbortSignal
 }
 
-/** `once` is for calls that would happen twice if they were repeated. */
 export function clients({ target: { deployment }, signal }: Pick<Reading, 'target' | 'signal'>) {
-  const scope = { region: deployment.region, role: deployment.role }
-  return {
-    ec2: awsClient(EC2Client, scope, 'reads', signal),
-    ec2Once: awsClient(EC2Client, scope, 'creates', signal),
-    scaling: awsClient(AutoScalingClient, scope, 'reads', signal),
-    scalingOnce: awsClient(AutoScalingClient, scope, 'creates', signal),
-    balancing: awsClient(ElasticLoadBalancingV2Client, scope, 'reads', signal),
-    iam: awsClient(IAMClient, scope, 'reads', signal),
-    iamOnce: awsClient(IAMClient, scope, 'creates', signal),
-  }
+  return ec2Clients(deployment, signal)
 }
 
 export const caseTag = 'mcp-ir:case'

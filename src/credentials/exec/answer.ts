@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { type Failure, readAnswer } from '../../program/answer.ts'
 
 /**
  * The protocol between mcp-ir and a company's own program, version `mcp-ir/exec/1` (docs/credentials.md): one request as a
@@ -49,31 +50,14 @@ const answerSchema = secretSchema.partial().extend({
     .optional(),
 })
 
-const failureSchema = z.object({ error: z.object({ code: z.string().max(100), message: z.string().optional() }) })
-
 export type Known = z.infer<typeof secretSchema>
 export type Answer = z.infer<typeof answerSchema>
-/** What a program says of its failure. */
-export type Failure = z.infer<typeof failureSchema>
+export type { Failure }
 
-/**
- * @returns the answer, what the program says of its failure, or in plain words why this is no answer: never with anything
- * of the text in it, which may hold a secret
- */
+/** As `readAnswer`, with what the operation needs. */
 export function parseAnswer(bytes: Uint8Array, operation: Operation): Answer | Failure | string {
-  if (bytes.length === 0) return 'it answered nothing'
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-  } catch {
-    return 'its answer is not one JSON object in UTF-8'
-  }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) return 'its answer is not a JSON object'
-  if ('error' in parsed) return failureSchema.safeParse(parsed).data ?? 'its error has no code'
-  const { data, error } = answerSchema.safeParse(parsed)
-  if (data === undefined)
-    return `this of its answer is wrong: ${[...new Set(error?.issues.map(({ path }) => String(path[0])))].join(', ')}`
-  return missing(data, operation) ?? data
+  const read = readAnswer(bytes, answerSchema)
+  return typeof read === 'string' || 'error' in read ? read : (missing(read.answer, operation) ?? read.answer)
 }
 
 function missing(answer: Answer, operation: Operation): string | undefined {

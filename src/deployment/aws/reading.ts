@@ -1,10 +1,5 @@
+import { type AutoScalingGroup, paginateDescribeAutoScalingGroups } from '@aws-sdk/client-auto-scaling'
 import {
-  AutoScalingClient,
-  type AutoScalingGroup,
-  paginateDescribeAutoScalingGroups,
-} from '@aws-sdk/client-auto-scaling'
-import {
-  EC2Client,
   type Filter,
   type Instance,
   type LaunchTemplate,
@@ -13,9 +8,7 @@ import {
   paginateDescribeLaunchTemplates,
   paginateDescribeLaunchTemplateVersions,
 } from '@aws-sdk/client-ec2'
-import { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2'
-import { IAMClient } from '@aws-sdk/client-iam'
-import { awsClient } from '../../aws/clients.ts'
+import { ec2Clients } from '../../aws/ec2-clients.ts'
 import { all, by } from '../../aws/reading.ts'
 import type { Call, Change } from '../../change.ts'
 import { IrError } from '../../errors.ts'
@@ -29,17 +22,8 @@ export type Ec2 = DeploymentOf<'aws-ec2'>
 export type Target = DeploymentTarget<Ec2>
 export type Reading = Pick<Call<Target>, 'target' | 'signal' | 'caseId'>
 
-/** `once` is for calls that would happen twice if they were repeated. */
 export function clients({ target: { deployment }, signal }: Pick<Reading, 'target' | 'signal'>) {
-  const scope = { region: deployment.region, role: deployment.role }
-  return {
-    ec2: awsClient(EC2Client, scope, 'reads', signal),
-    ec2Once: awsClient(EC2Client, scope, 'creates', signal),
-    scaling: awsClient(AutoScalingClient, scope, 'reads', signal),
-    scalingOnce: awsClient(AutoScalingClient, scope, 'creates', signal),
-    balancing: awsClient(ElasticLoadBalancingV2Client, scope, 'reads', signal),
-    iam: awsClient(IAMClient, scope, 'reads', signal),
-  }
+  return ec2Clients(deployment, signal)
 }
 
 /** On what we start, so that it is found again: the case and the deployment. */

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { type Failure, readAnswer } from '../../program/answer.ts'
 
 /**
  * The protocol between mcp-ir and a company's own pipeline, version `mcp-ir/deploy/1` (docs/redeploy.md): one request as a line of
@@ -48,24 +49,14 @@ const answerSchema = z.object({
   compromised: z.array(digest).max(1000).optional(),
 })
 
-const failureSchema = z.object({ error: z.object({ code: z.string().max(100), message: z.string().optional() }) })
-
 export type Answer = z.infer<typeof answerSchema>
-type Failure = z.infer<typeof failureSchema>
 
 /** @returns the answer, what the program says of its failure, or in plain words why this is no answer */
 export function parseAnswer(bytes: Uint8Array): Answer | Failure | string {
-  if (bytes.length === 0) return 'it answered nothing'
-  let parsed: unknown
-  try {
-    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-  } catch {
-    return 'its answer is not one JSON object in UTF-8'
-  }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) return 'its answer is not a JSON object'
-  if ('error' in parsed) return failureSchema.safeParse(parsed).data ?? 'its error has no code'
-  const { data, error } = answerSchema.safeParse(parsed)
-  if (data === undefined)
-    return `this of its answer is wrong: ${[...new Set(error?.issues.map(({ path }) => String(path[0])))].join(', ')}`
-  return data.state === 'running' && data.sha256 === undefined ? 'its answer says running, and not what (sha256)' : data
+  const read = readAnswer(bytes, answerSchema)
+  if (typeof read === 'string' || 'error' in read) return read
+  const { answer } = read
+  return answer.state === 'running' && answer.sha256 === undefined
+    ? 'its answer says running, and not what (sha256)'
+    : answer
 }
