@@ -1,6 +1,4 @@
 import {
-  CreateAccessKeyCommand,
-  DeleteAccessKeyCommand,
   DeleteUserPolicyCommand,
   GetUserCommand,
   IAMClient,
@@ -13,18 +11,7 @@ import {
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import { awsCode, awsConfig } from '../aws/clients.ts'
 import { named } from '../aws/principal.ts'
-import type {
-  Action,
-  ActionCall,
-  Call,
-  Change,
-  JsonObject,
-  Observation,
-  Problem,
-  Receipt,
-  Undo,
-  Verdict,
-} from '../change.ts'
+import type { Action, ActionCall, Call, Change, Observation, Problem, Receipt, Undo, Verdict } from '../change.ts'
 import { IrError } from '../errors.ts'
 import type { CredentialOf } from '../registry/port.ts'
 import { cutoffAt, type Deny, denyDocument, policyName, readDeny, tooEarly } from './aws/deny.ts'
@@ -42,6 +29,7 @@ import {
   principalOf,
 } from './aws/iam.ts'
 import { keepLastAccessed } from './aws/last-accessed.ts'
+import { keyIn, linesOf, newKey, placeOf, removeKey } from './aws/new-key.ts'
 import {
   type Key,
   lastUse,
@@ -55,9 +43,9 @@ import {
   type User,
 } from './aws/user.ts'
 import { beforeSecondLook, defaults, type IamSettings, pause } from './aws/wait.ts'
-import * as deliver from './deliver.ts'
+import { deliveredTo, issueAndDeliver, issuedBy } from './issue.ts'
 import { type Credentials, type CredentialTarget, stage } from './port.ts'
-import { asJson, field, mayGoOn, quoted, stateOf, textField, words } from './words.ts'
+import { asJson, field, mayGoOn, orError, quoted, stateOf, textField, words } from './words.ts'
 
 /**
  * A user is denied everything, then each of its access keys is made inactive. Rotation issues a new key and narrows the deny to
@@ -97,7 +85,7 @@ export function userCredentials(overrides: Partial<IamSettings> = {}): Credentia
       'iam:UpdateServiceSpecificCredential',
       'iam:UpdateSSHPublicKey',
       'iam:UpdateSigningCertificate',
-      'write the file to deliver to',
+      'write to the place of deliverTo',
     ],
 
     check,
@@ -119,7 +107,7 @@ export function userCredentials(overrides: Partial<IamSettings> = {}): Credentia
       'stop-key': stopKey,
       'stop-other': stopOther,
       'delete-idle-key': deleteKey,
-      'issue-and-deliver': issueAndDeliver,
+      'issue-and-deliver': issueAndDeliver<Target>(newKey, placeOf),
       'let-new-key-in': letNewKeyIn,
     },
   }
@@ -445,40 +433,13 @@ function giveBack(
 
 // Rotate
 
-interface Pair {
-  readonly id: deliver.Destination
-  readonly secret: deliver.Destination
-}
-
-/** Two lines of one dotenv file: a key is of no use without its id. */
-function pairAt(path: string, credential: string, changeId: string): Pair {
-  const key = deliver.keyOf(credential)
-  return {
-    id: { path, key: `${key}_ACCESS_KEY_ID`, changeId: `${changeId}.id` },
-    secret: { path, key: `${key}_SECRET_ACCESS_KEY`, changeId },
-  }
-}
-
-function destinationOf(call: UserCall, changeId: string): Pair | IrError {
-  const { credential, deliverTo } = call.target
-  if (deliverTo?.kind === 'file') return pairAt(deliverTo.path, credential.id, changeId)
-  return new IrError(
-    'input',
-    deliverTo === undefined
-      ? `there is nowhere to deliver a new key of user ${userName(call)} to: the registry names no deliverTo`
-      : `new access keys cannot be delivered to ${deliverTo.kind} yet`,
-    { hints: ['Add deliverTo: {kind: file, path: …} to the server in the registry'] },
-  )
-}
-
 async function checkRotate(call: UserCall, iam: Iam, user: User): Promise<readonly Problem[]> {
-  const destination = destinationOf(call, 'check')
-  if (destination instanceof IrError)
-    return [{ kind: 'input', message: destination.message, hint: destination.hints[0] ?? '' }]
-  const folders = (call.target.deployments ?? []).flatMap((one) =>
-    one.kind === 'local-process' && one.cwd !== undefined ? [one.cwd] : [],
-  )
-  const problems = [...(await deliver.checkDestination(destination.secret, { folders, file: undefined }))]
+  const place = await orError(placeOf(call))
+  if (place instanceof IrError)
+    return [
+      { kind: 'input', message: place.message, ...(place.hints[0] === undefined ? {} : { hint: place.hints[0] }) },
+    ]
+  const problems = [...(await place.store.check(call))]
   if (user.deny?.kind === 'all' && user.password === true)
     problems.push({
       kind: 'input',
@@ -524,10 +485,9 @@ async function planRotate(call: UserCall): Promise<readonly Change[]> {
   const target = userTarget(name, caller)
   const { credential, server } = call.target
   const facts = { user: user.arn, account: caller.account, 'we are': caller.arn }
-  const issue = call.changeId('issue-and-deliver', target)
-  const destination = destinationOf(call, issue)
-  if (destination instanceof IrError) throw destination
-  const { path } = destination.secret
+  const { store, key } = await placeOf(call)
+  const issueTarget = `new access key of ${target}, to ${store.path}`
+  const issue = call.changeId('issue-and-deliver', issueTarget)
   const changes: Change[] = []
 
   const letIn = call.changeId('let-new-key-in', target)
@@ -546,10 +506,10 @@ async function planRotate(call: UserCall): Promise<readonly Change[]> {
   })
 
   // Issued by an earlier try, or by this case, and there: nothing to issue any more.
-  const there = await deliver.delivered(destination.id)
-  const earlier = user.deny?.issued ?? field(call.receipts.get(issue)?.output, 'key')
-  const lives = user.keys.some(({ id, active }) => active && id === there)
-  if (there !== undefined && there === earlier && lives && (await deliver.delivered(destination.secret)) !== undefined)
+  const found = await store.get(key, call)
+  const there = found === undefined ? undefined : keyIn(found.secret)?.id
+  const earlier = user.deny?.issued ?? field(issuedBy(call.receipts.get(issue))?.ref, 'key')
+  if (there !== undefined && there === earlier && user.keys.some(({ id, active }) => active && id === there))
     return user.deny?.kind === 'all' ? [narrow([])] : []
 
   const goes = await keyThatGoes(iam, user)
@@ -577,19 +537,23 @@ async function planRotate(call: UserCall): Promise<readonly Change[]> {
   changes.push({
     id: issue,
     action: 'issue-and-deliver',
-    target,
-    summary: `Issue a new access key of user ${name} for ${server} and deliver it to ${path}`,
+    target: issueTarget,
+    summary: `Issue a new access key of user ${name} for ${server} and deliver it to ${store.path}`,
     effect: 'creates',
     priority: 'essential',
     after,
     stage: stage.issue,
-    params: { user: name, path, credential: credential.id },
+    params: { user: name },
     breaks: [],
     facts: {
       ...facts,
-      'delivered to': `${path} (0600)`,
-      keys: `${destination.id.key} and ${destination.secret.key}`,
-      ...(there === undefined ? {} : { replaces: 'the value that is there' }),
+      ...(store.kind === 'file'
+        ? {
+            'delivered to': `${store.path} (0600)`,
+            keys: `${linesOf(credential.id).id} and ${linesOf(credential.id).secret}`,
+          }
+        : { 'delivered to': `${store.kind} ${store.path}`, key: credential.id }),
+      ...(found === undefined ? {} : { replaces: 'the value that is there' }),
     },
   })
   if (user.deny?.kind === 'all') changes.push(narrow([issue]))
@@ -609,114 +573,12 @@ const deleteKey: Action<Target> = {
   },
 }
 
-async function removeKey(call: UserCall, user: string, key: string): Promise<void> {
-  const iam = await openIam(call)
-  await orAbsent(`Deleting access key ${key}`, () =>
-    iam.client.send(new DeleteAccessKeyCommand({ UserName: user, AccessKeyId: key }), iam.options),
-  )
-}
-
-/**
- * In order, each on disk before the next: *requested* with the keys that were there, the new key staged beside its destination,
- * *issued*, the key at its destination, *delivered*. Whatever is interrupted goes on with the staged key; one whose answer never
- * got here is found in the list of keys and taken back.
- */
-const issueAndDeliver: Action<Target> = {
-  async apply(change, call) {
-    mayGoOn(call)
-    const iam = await openIam(call)
-    const user = textField(change.params, 'user')
-    const pair = pairOf(change)
-    const key = (await begun(change, call, iam)) ?? (await issue(call, iam, user, pair))
-    if (!call.recorded.some(({ issued }) => issued === key)) await call.record({ issued: key })
-    await finish(pair)
-    await call.record({ delivered: { kind: 'file', path: pair.secret.path }, key })
-    return receiptOf(pair, key)
-  },
-
-  async settle(change, call) {
-    const pair = pairOf(change)
-    const [id, secret] = await Promise.all([deliver.delivered(pair.id), deliver.delivered(pair.secret)])
-    if (id === undefined || secret === undefined || (await deliver.staged(pair.secret)) !== undefined) return undefined
-    if (!call.recorded.some(({ issued }) => issued === id)) return undefined
-    const keys = await readKeys(await openIam(call), textField(change.params, 'user'))
-    return keys.some((key) => key.id === id && key.active) ? receiptOf(pair, id) : undefined
-  },
-}
-
-function pairOf(change: Change): Pair {
-  return pairAt(textField(change.params, 'path'), textField(change.params, 'credential'), change.id)
-}
-
-function receiptOf(pair: Pair, key: string): Receipt {
-  return { output: { key, delivered: { kind: 'file', path: pair.secret.path } } }
-}
-
-/** The key that an interrupted try left staged and that lives; the others that it asked for are taken back. */
-async function begun(change: Change, call: ActionCall<Target>, iam: Iam): Promise<string | undefined> {
-  const user = textField(change.params, 'user')
-  const pair = pairOf(change)
-  const requested = call.recorded.findLast((one: JsonObject) => one.requested !== undefined)
-  if (requested === undefined) return undefined
-  const keys = await readKeys(iam, user)
-  const secret = await deliver.staged(pair.secret)
-  const id = (await deliver.staged(pair.id)) ?? (await deliver.delivered(pair.id))
-  const whole = secret !== undefined && keys.some((key) => key.id === id && key.active) ? id : undefined
-  const there = words(requested.there)
-  for (const key of keys) {
-    if (there.includes(key.id) || key.id === whole) continue
-    // Made since we asked, its secret in nobody's hands: ours. One that was used is somebody's, and is left for the verdict to tell.
-    if ((await lastUse(iam, key.id, [])) !== 'never') continue
-    await removeKey(call, user, key.id)
-    await call.record({ discarded: key.id })
-  }
-  return whole
-}
-
-async function issue(call: ActionCall<Target>, iam: Iam, user: string, pair: Pair): Promise<string> {
-  // A full disk or a folder without the right to write shows before a key exists.
-  await deliver.prepare(pair.id)
-  await deliver.prepare(pair.secret)
-  const there = (await readKeys(iam, user)).map(({ id }) => id)
-  await call.record({ requested: true, there })
-  call.progress(`asking IAM for a new access key of user ${user}`)
-  const { AccessKey } = await asked(`Creating an access key of user ${user}`, async () => {
-    try {
-      return await iam.creating.send(new CreateAccessKeyCommand({ UserName: user }), iam.options)
-    } catch (error) {
-      if (awsCode(error)?.startsWith('LimitExceeded') === true)
-        throw new IrError('partial', `user ${user} has two access keys already: AWS gives no third one`, {
-          hints: ['Run the same command again: it plans with the keys that are there now'],
-        })
-      throw error
-    }
-  })
-  const { AccessKeyId, SecretAccessKey } = AccessKey ?? {}
-  if (AccessKeyId === undefined || SecretAccessKey === undefined)
-    throw new IrError('unreachable', 'IAM answered without a key', { ambiguous: true })
-  try {
-    await deliver.stage(pair.id, AccessKeyId)
-    await deliver.stage(pair.secret, SecretAccessKey)
-  } catch (error) {
-    await removeKey(call, user, AccessKeyId)
-    await call.record({ discarded: AccessKeyId })
-    throw error
-  }
-  return AccessKeyId
-}
-
-async function finish(pair: Pair): Promise<void> {
-  // Moved already by a try that was interrupted between the two.
-  if ((await deliver.staged(pair.id)) !== undefined) await deliver.finish(pair.id)
-  await deliver.finish(pair.secret)
-}
-
 const letNewKeyIn: Action<Target> = {
   async apply(change, call) {
     mayGoOn(call)
     const iam = await openIam(call)
     const name = textField(change.params, 'user')
-    const key = field(call.receipts.get(textField(change.params, 'issue'))?.output, 'key')
+    const key = field(issuedBy(call.receipts.get(textField(change.params, 'issue')))?.ref, 'key')
     const user = await readUser(call, iam, name)
     if (typeof key !== 'string' || user === undefined)
       throw new IrError('partial', `there is no new key of user ${name} to let in`)
@@ -869,30 +731,33 @@ async function verifyRotated(call: UserCall, settings: IamSettings): Promise<Ver
   const iam = await openIam(call)
   const name = userName(call)
   const change = call.changes.find(({ action }) => action === 'issue-and-deliver')
-  const destination = change === undefined ? destinationOf(call, 'verify') : pairOf(change)
-  if (destination instanceof IrError) throw destination
-  const user = await readUser(call, iam, name)
-  const [id, secret] = await Promise.all([deliver.delivered(destination.id), deliver.delivered(destination.secret)])
-  const expected = change === undefined ? user?.deny?.issued : field(call.receipts.get(change.id)?.output, 'key')
-  const there = id !== undefined && secret !== undefined && id === expected
-  const { path } = destination.secret
+  const { store, key } = await placeOf(call)
+  const [user, found] = [await readUser(call, iam, name), await orError(store.get(key, call))]
+  const lies = found instanceof IrError ? undefined : found
+  const pair = lies === undefined ? undefined : keyIn(lies.secret)
+  const issued = change === undefined ? undefined : issuedBy(call.receipts.get(change.id))
+  const expected = change === undefined ? user?.deny?.issued : field(issued?.ref, 'key')
+  const fresh = pair?.id === expected ? pair : undefined
   const observed: Observation[] = [
     {
-      claim: `the new access key is in ${path}`,
-      seen: id === undefined || secret === undefined ? 'nothing' : there ? id : `another one (${id})`,
-      holds: there,
+      claim: `the new access key is in ${store.path}`,
+      seen:
+        found instanceof IrError
+          ? found.message
+          : (fresh?.id ?? (pair === undefined ? 'nothing' : `another one (${pair.id})`)),
+      holds: fresh !== undefined,
     },
   ]
-  if (there) {
-    const listed = user?.keys.find((key) => key.id === id)
+  if (fresh !== undefined) {
+    const listed = user?.keys.find(({ id }) => id === fresh.id)
     observed.push({
-      claim: `access key ${id} is active`,
+      claim: `access key ${fresh.id} is active`,
       seen: listed === undefined ? 'not listed' : listed.active ? 'active' : 'inactive',
       holds: listed?.active === true,
     })
-    observed.push(await tryKey(call, name, id, secret, settings))
+    observed.push(await tryKey(call, name, fresh.id, fresh.secret, settings))
   }
-  const old = lookAtOld(call, name, user, there ? id : undefined)
+  const old = lookAtOld(call, name, user, fresh?.id)
   const holds = observed.every((one) => one.holds)
   const state = stateOf(
     call.target,
@@ -904,7 +769,11 @@ async function verifyRotated(call: UserCall, settings: IamSettings): Promise<Ver
     observed: [...old.observed, ...observed],
     residue: old.residue,
     limits: old.limits,
-    output: asJson(there ? { ...state, delivered: { kind: 'file', path } } : state),
+    output: asJson(
+      fresh === undefined
+        ? state
+        : { ...state, delivered: issued?.delivered ?? deliveredTo(store, { version: lies?.version }) },
+    ),
   }
 }
 

@@ -10,7 +10,7 @@ import { safe } from '../ui/safe-text.ts'
 import { isInside } from './deliver.ts'
 import type { Known } from './exec/answer.ts'
 import { type ExecSettings, type ExecTarget, execProgram, type Program, requestOf } from './exec/program.ts'
-import { type Destination, type Issued, type Issuing, issueAndDeliver } from './issue.ts'
+import { type Destination, type Issued, type Issuing, issueAndDeliver, issuedBy } from './issue.ts'
 import { type CredentialState, type Credentials, stage } from './port.ts'
 import { fingerprint } from './secret-source.ts'
 import { destinationOf } from './stores/index.ts'
@@ -240,11 +240,6 @@ function issuing(programOf: (call: ExecCall) => Program): Issuing<ExecTarget> {
       await programOf(call).revoke(refOf(ref), change.id)
     },
   }
-}
-
-function issuedBy(receipt: Receipt | undefined): Issued | undefined {
-  const output = receipt?.output as Partial<Issued> | undefined
-  return output?.delivered === undefined ? undefined : (output as Issued)
 }
 
 // What is seen

@@ -143,8 +143,14 @@ function undelivered({ recorded }: Pick<ActionCall<CredentialTarget>, 'recorded'
   )
 }
 
-function deliveredTo({ kind, path }: Store, { version }: Kept): Issued['delivered'] {
+export function deliveredTo({ kind, path }: Store, { version }: Kept): Issued['delivered'] {
   return { kind, path, ...(version === undefined ? {} : { version }) }
+}
+
+/** What the receipt of `issueAndDeliver` says. */
+export function issuedBy(receipt: Receipt | undefined): Issued | undefined {
+  const output = receipt?.output as Partial<Issued> | null | undefined
+  return output?.delivered === undefined ? undefined : (output as Issued)
 }
 
 function receipt(issued: Issued): Receipt {

@@ -1,7 +1,7 @@
-import type { Call, Change, JsonObject, Problem, Receipt } from '../change.ts'
+import type { Call, Change, JsonObject, Problem } from '../change.ts'
 import { IrError } from '../errors.ts'
 import type { CredentialOf } from '../registry/port.ts'
-import { type Issued, type Issuing, issueAndDeliver } from './issue.ts'
+import { type Issued, type Issuing, issueAndDeliver, issuedBy } from './issue.ts'
 import { type Credentials, type CredentialTarget, stage } from './port.ts'
 import {
   blockLogin,
@@ -148,11 +148,6 @@ async function planRotate(call: PostgresCall): Promise<readonly Change[]> {
 
 function issueTarget(of: DatabaseUser, path: string): string {
   return `new password of ${nameOf(of)}, to ${path}`
-}
-
-function issuedBy(receipt: Receipt | undefined): Issued | undefined {
-  const output = receipt?.output
-  return field(output, 'fingerprint') === undefined ? undefined : (output as unknown as Issued)
 }
 
 /** What was issued by this run, where it lies; undefined when it does not. */

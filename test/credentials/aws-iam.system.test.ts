@@ -250,8 +250,8 @@ describe.skipIf(skipWithoutEmulators('aws-iam'))(
       it('has a destination that it can be delivered to, else nothing is issued', async () => {
         const { target } = await world.newUser()
         const none = { ...target, deliverTo: undefined }
-        const vault = { ...target, deliverTo: { kind: 'vault-kv' as const, mount: 'secret', path: 'crm' } }
-        for (const one of [none, vault]) {
+        const field = { ...target, replaces: { field: 'value' } }
+        for (const one of [none, field]) {
           expect(await user.check(callFor(one, 'rotate'))).toMatchObject([{ kind: 'input' }])
           await expect(user.plan(callFor(one, 'rotate'))).rejects.toMatchObject({ code: 'input' })
         }
