@@ -128,6 +128,30 @@ describe.skipIf(skipWithoutElasticsearch('faults of Elasticsearch'))('Elasticsea
     await es.call('DELETE', '/day-1,day-3')
   })
 
+  it('names what is closed, however it is asked for, and says so when all of it is', async () => {
+    for (const day of [1, 2]) {
+      await makeLog(es, `month-${day}`)
+      await es.index(`month-${day}`, [call(day)])
+    }
+    await es.call('POST', '/_aliases', { actions: [{ add: { index: 'month-*', alias: 'every-month' } }] })
+    await es.call('POST', '/month-2/_close')
+    const closed = /^Closed, so that what they hold was not read: month-2 \(/
+    for (const index of ['month-*', 'month-1,month-2', 'every-*', 'every-month', 'month-1,every-month']) {
+      const read = await review(index)
+      expect(read.records, index).toBe(1)
+      expect(read.unread, index).toContainEqual(expect.stringMatching(closed))
+      expect(read.gaps, index).toEqual(expect.arrayContaining([...read.unread]))
+      expect(await open(index).check(AbortSignal.timeout(60_000)), index).toContainEqual(expect.stringMatching(closed))
+    }
+    expect((await review('month-1')).unread).toEqual([])
+    await es.call('POST', '/month-1/_close')
+    await expect(review('month-*')).rejects.toMatchObject({
+      code: 'unreachable',
+      message: 'All that month-* names is closed: nothing could be read.',
+    })
+    await es.call('DELETE', '/month-1,month-2')
+  })
+
   it('takes names for names, and loses nothing to an odd document', async () => {
     const hostile = ['*', 'io.acme/*', '" OR "1"="1', 'a\\', '?', 'x'.repeat(300)]
     await makeLog(es, 'odd', { 'index.mapping.total_fields.limit': 20_000 })

@@ -3,6 +3,7 @@ import { Refused } from '../../elasticsearch/client.ts'
 import { IrError } from '../../errors.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { Field, LogFormat } from '../formats/format.ts'
+import { closedIndices } from './closed.ts'
 
 /** A field of the mapping by which records can be asked for. */
 export interface Askable {
@@ -67,6 +68,7 @@ export async function mappingOf(cluster: Cluster, index: string, format: LogForm
     format.calls?.fields,
   ]
   const paths = [...new Set(wanted.flatMap((list) => list ?? []))]
+  const { closed, problems: shut } = await closedIndices(cluster, index)
   const { capabilities, indices, problems } = await capabilitiesOf(cluster, index, paths.flatMap(names))
   const bad = new Map<string, string>()
   const of = (field: Field) => askable(places[field])
@@ -85,7 +87,10 @@ export async function mappingOf(cluster: Cluster, index: string, format: LogForm
     trace: of('trace'),
     address: of('address'),
   }
-  if (indices.length === 0) throw new IrError('unreachable', `No index matches ${safe(index)}: nothing could be read.`)
+  if (indices.length === 0) {
+    const why = closed.length === 0 ? `No index matches ${safe(index)}` : `All that ${safe(index)} names is closed`
+    throw new IrError('unreachable', `${why}: nothing could be read.`)
+  }
   if (mapping.dates.length === 0) {
     throw new IrError(
       'unreachable',
@@ -105,7 +110,7 @@ export async function mappingOf(cluster: Cluster, index: string, format: LogForm
   return {
     ...mapping,
     expression: without(index, indices, [...bad.keys()]),
-    problems: [...problems, ...[...bad].map(([name, why]) => `The index ${safe(name)} was not read: ${why}.`)],
+    problems: [...shut, ...problems, ...[...bad].map(([name, why]) => `The index ${safe(name)} was not read: ${why}.`)],
   }
 }
 
