@@ -25,19 +25,38 @@ export const inWindow = 't >= $since AND t < $until'
  * Of copies with the same identity the first one stays. Where they differ and are of the same instant, what they say decides, and
  * not where they happened to lie: a log answers the same whatever it is kept in.
  */
-export const onceByKey =
-  'QUALIFY row_number() OVER (PARTITION BY key ORDER BY t, size, hash(tool, caller, failed, rows, bytes, sent, server, session, trace), file, n) = 1'
+const copyNumber =
+  'row_number() OVER (PARTITION BY key ORDER BY t, size, hash(tool, caller, failed, rows, bytes, sent, server, session, trace), file, n)'
+export const onceByKey = `QUALIFY ${copyNumber} = 1`
+
+/** As `inWindow`, for where a query takes no parameters. */
+function during({ since, until }: Limits): string {
+  return `t >= ${since} AND t < ${until}`
+}
+
+/**
+ * Makes the view `name` of the lines that are there now and for which `where` holds, each once; and the table
+ * `copies_of_name` of those that are left out. There are few of them as a rule: only lines whose keys have the same hash
+ * as others are put in order, the rest stays where it is.
+ */
+async function once(database: Database, name: string, where: string): Promise<void> {
+  const [row] = await database.rows('SELECT coalesce(max(rowid), -1) AS last FROM lines')
+  const some = `FROM lines WHERE rowid <= ${whole(row?.last)} AND ${where}`
+  await database.run(
+    `CREATE TABLE copies_of_${name} AS SELECT rowid AS place, key ${some}
+     AND hash(key) IN (SELECT hash(key) AS same ${some} GROUP BY same HAVING count(*) > 1)
+     QUALIFY ${copyNumber} > 1`,
+  )
+  const [copies] = await database.rows(`SELECT count(*) AS n FROM copies_of_${name}`)
+  await database.run(
+    `CREATE VIEW ${name} AS SELECT * ${some} ${whole(copies?.n) === 0 ? '' : `AND rowid NOT IN (SELECT place FROM copies_of_${name})`}`,
+  )
+}
 
 export async function summarise(database: Database, limits: Limits): Promise<Facts> {
-  await database.run(
-    `CREATE TABLE kept AS SELECT * FROM lines WHERE is_call AND mine AND ${inWindow}
-     ${onceByKey}`,
-    parameters(limits),
-  )
-  const [all] = await database.rows(
-    `SELECT count(*) AS seen FROM lines WHERE is_call AND mine AND ${inWindow}`,
-    parameters(limits),
-  )
+  const own = `is_call AND mine AND ${during(limits)}`
+  await once(database, 'kept', own)
+  const [all] = await database.rows(`SELECT count(*) AS seen FROM lines WHERE ${own}`)
   const [kept] = await database.rows('SELECT count(*) AS records, min(t) AS first, max(t) AS last FROM kept')
   return {
     seen: whole(all?.seen),

@@ -183,18 +183,22 @@ export const macros = [
   // A whole number that JavaScript holds exactly, else NULL.
   `CREATE MACRO whole(x) AS CASE WHEN try_cast(x AS DOUBLE) BETWEEN 0 AND 9007199254740991
     AND try_cast(x AS DOUBLE) = floor(try_cast(x AS DOUBLE)) THEN CAST(try_cast(x AS DOUBLE) AS BIGINT) END`,
-  `CREATE MACRO named(x) AS CASE WHEN length(x) > ${longestName}
+  // Counting characters costs more than counting bytes, and no string has more of them.
+  `CREATE MACRO named(x) AS CASE WHEN strlen(x) > ${longestName} AND length(x) > ${longestName}
     THEN left(x, 200) || '… (' || length(x) || ' characters, sha256 ' || left(sha256(x), 16) || ')' ELSE x END`,
   // The port of a client is another one each time.
   String.raw`CREATE MACRO without_port(x) AS regexp_replace(x, '^(?:\[(.+)\]|([^:]+)):\d+$', '\1\2')`,
   // JSON that was logged as a string is taken for what it holds.
-  `CREATE MACRO unwrapped(r) AS CASE WHEN json_type(r) = 'VARCHAR' AND json_valid(json_extract_string(r, '$'))
+  `CREATE MACRO unwrapped(r) AS CASE WHEN starts_with(r, '"') AND json_valid(json_extract_string(r, '$'))
     THEN CAST(json_extract_string(r, '$') AS JSON) ELSE r END`,
+  // Whether an object may have this key somewhere: to look at the text is cheaper than to parse it, and settles it nearly always.
+  String.raw`CREATE MACRO may_name(r, key) AS contains(r, '"' || key || '"') OR contains(r, '\u')`,
   // The result inside a JSON-RPC answer.
-  `CREATE MACRO answered(r) AS CASE WHEN json_type(r, '/result') = 'OBJECT' AND json_exists(r, '/jsonrpc')
+  `CREATE MACRO answered(r) AS CASE WHEN may_name(r, 'jsonrpc') AND json_type(r, '/result') = 'OBJECT' AND json_exists(r, '/jsonrpc')
     THEN json_extract(r, '/result') ELSE r END`,
   // The arguments inside a JSON-RPC request, or inside its parameters.
-  `CREATE MACRO asked(r) AS CASE WHEN json_type(r, '/params/arguments') = 'OBJECT' THEN json_extract(r, '/params/arguments')
+  `CREATE MACRO asked(r) AS CASE WHEN NOT may_name(r, 'arguments') THEN r
+    WHEN json_type(r, '/params/arguments') = 'OBJECT' THEN json_extract(r, '/params/arguments')
     WHEN json_type(r, '/arguments') = 'OBJECT' AND json_type(r, '/name') = 'VARCHAR' THEN json_extract(r, '/arguments')
     ELSE r END`,
   // What a tool result carries: its structured content, else the JSON in its only text, else itself.
@@ -212,10 +216,11 @@ export const macros = [
     ${rowLists.map((key) => `WHEN kinds[${kindAt(key)}] = 'ARRAY' THEN json_array_length(r, '/${key}')`).join(' ')}
     ELSE coalesce(${rowNumbers.map((key) => `whole(CASE WHEN kinds[${kindAt(key)}] IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN json_extract_string(r, '/${key}') END)`).join(', ')}) END`,
   // UTF-8 bytes: of JSON without insignificant white space (as json_transform gives it), or of the string when one was logged.
-  `CREATE MACRO size_of(r) AS CASE WHEN json_type(r) = 'VARCHAR' THEN strlen(json_extract_string(r, '$')) ELSE strlen(r) END`,
+  `CREATE MACRO size_of(r) AS CASE WHEN starts_with(r, '"') THEN strlen(json_extract_string(r, '$')) ELSE strlen(r) END`,
   // Names and sizes of the members of an object: [["name", bytes], …].
-  `CREATE MACRO members(r) AS CASE WHEN json_type(r) = 'OBJECT' THEN to_json(list_transform(list_slice(json_keys(r), 1, ${parameterNames.most}),
-    lambda k: json_array(left(k, ${parameterNames.longest}), size_of(json_extract(r, '/' || replace(replace(k, '~', '~0'), '/', '~1'))))))::VARCHAR END`,
+  `CREATE MACRO members(r) AS CASE WHEN json_type(r) = 'OBJECT' THEN to_json(list_transform(
+    list_zip(list_slice(json_keys(r), 1, ${parameterNames.most}), list_slice(json_extract(r, '$.*'), 1, ${parameterNames.most})),
+    lambda member: json_array(left(member[1], ${parameterNames.longest}), size_of(member[2]))))::VARCHAR END`,
 ]
 
 /** One row for each line of the log; only short values, so that memory stays apart from what the suspect wrote. */
@@ -235,7 +240,7 @@ export function linesQuery(
   format: LogFormat,
   from: string,
   present: ReadonlySet<string>,
-  paths: Touched['paths'],
+  { tools, paths }: Touched,
 ): string {
   const f = format.fields
   // What every line is asked, and what only those of this server are asked.
@@ -286,7 +291,7 @@ export function linesQuery(
       FROM (
         SELECT *, CASE WHEN touches OR mine THEN ${w.column()} END AS w
         FROM (
-          SELECT *, is_call AND tool IN (SELECT tool FROM touching) AS touches FROM (
+          SELECT *, ${tools.length === 0 ? 'false' : 'is_call AND tool IN (SELECT tool FROM touching)'} AS touches FROM (
           SELECT *, ${isCall} AS is_call, ${takes} AS takes, ${lists} AS lists, ${mine} AS mine
           FROM (
             SELECT n, json, v, instant(${v.text(f.time)}) AS t,
@@ -317,7 +322,7 @@ function valuesAt(paths: Touched['paths']): string {
 
 /** Ids of spans that were not sampled are all zeros: they name nothing. */
 function usableId(id: string): string {
-  return `CASE WHEN regexp_full_match(${id}, '0{8,}') THEN NULL ELSE ${id} END`
+  return `CASE WHEN starts_with(${id}, '00000000') AND regexp_full_match(${id}, '0{8,}') THEN NULL ELSE ${id} END`
 }
 
 /** What copies of a record have in common. Lengths go first, so that no value can imitate the next one. */

@@ -28,7 +28,7 @@ export async function gapsOf(database: Database, facts: Facts, limits: Limits, r
   )
   const [copies = {}] = await database.rows(
     `SELECT count(*) AS differing FROM (
-       SELECT key FROM lines WHERE is_call AND mine AND ${inWindow} GROUP BY key
+       SELECT key FROM lines WHERE is_call AND mine AND ${inWindow} AND key IN (SELECT key FROM copies_of_kept) GROUP BY key
        HAVING count(*) > 1 AND count(DISTINCT hash(t, tool, caller, failed, rows, bytes, sent)) > 1)`,
     parameters(limits),
   )

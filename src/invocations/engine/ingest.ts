@@ -141,7 +141,7 @@ async function load(job: Job, source: Source): Promise<Loaded> {
         Object.values(row).filter((value) => typeof value === 'string'),
       ),
     )
-    await database.run(`INSERT INTO lines BY NAME ${linesQuery(format, lines, present, touched.paths)}`, {
+    await database.run(`INSERT INTO lines BY NAME ${linesQuery(format, lines, present, touched)}`, {
       file: BigInt(from.index),
       names,
     })
