@@ -143,7 +143,7 @@ function undelivered({ recorded }: Pick<ActionCall<CredentialTarget>, 'recorded'
   )
 }
 
-export function deliveredTo({ kind, path }: Store, { version }: Kept): Issued['delivered'] {
+export function deliveredTo({ kind, path }: Pick<Store, 'kind' | 'path'>, { version }: Kept): Issued['delivered'] {
   return { kind, path, ...(version === undefined ? {} : { version }) }
 }
 

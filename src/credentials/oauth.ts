@@ -12,7 +12,7 @@ const defaults: OauthSettings = { timeoutMs: 10_000, attempts: 3, pauseMs: 250, 
 /**
  * OAuth 2.0: every access token that a server may hold is revoked at its issuer (RFC 7009), and seen to be dead by asking the
  * issuer (RFC 7662) and by trying it at the downstream. The places that they are found in may have been written by the suspect:
- * a token that nobody has ever seen alive says nothing of the one in use. A new one comes from the client credentials grant and goes to a file.
+ * a token that nobody has ever seen alive says nothing of the one in use. A new one comes from the client credentials grant.
  * Tokens are in memory only for as long as a call lasts; everywhere else stands their fingerprint.
  */
 export function oauthCredentials(overrides: Partial<OauthSettings> = {}): Credentials<OauthCredential> {
@@ -24,8 +24,8 @@ export function oauthCredentials(overrides: Partial<OauthSettings> = {}): Creden
       'oauth: revoke a token of the client (RFC 7009)',
       'oauth: introspect tokens of the client (RFC 7662)',
       'oauth: client credentials grant',
-      'read tokenFile, clientSecretFile, the delivered file and the environment of the deployment',
-      'write the file to deliver to',
+      'read tokenFile, clientSecretFile, what was delivered and the environment of the deployment',
+      'write to the place of deliverTo',
     ],
 
     check: (call) => check(call, client(call)),

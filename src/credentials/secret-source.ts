@@ -102,7 +102,7 @@ function withoutNewline(text: string): string {
 }
 
 /** Anything else could not have been sent in a header, and would show up in an error message of the HTTP client. */
-function isOneWord(text: string): boolean {
+export function isOneWord(text: string): boolean {
   return /^[\x21-\x7e]+$/.test(text)
 }
 

@@ -543,9 +543,8 @@ describe('rotation', () => {
   it('says what it lacks', async () => {
     await given()
     expect(await check(having({ clientSecretFile: undefined }))).toMatchObject([{ kind: 'input' }])
-    expect(await check(having({}, { deliverTo: { kind: 'vault-kv', mount: 'secret', path: 'x' } }))).toMatchObject([
-      { kind: 'input', message: expect.stringContaining('vault-kv') },
-    ])
+    const inPlace = having({}, { deliverTo: { kind: 'vault-kv', mount: 'secret', path: 'x' }, replaces: {} })
+    expect(await check(inPlace)).toMatchObject([{ kind: 'input', hint: expect.stringContaining('deliverTo') }])
     const nowhere = having({ tokenFile: undefined }, { deliverTo: undefined })
     expect((await check(nowhere)).map(({ kind }) => kind)).toContain('input')
   })

@@ -4,7 +4,7 @@ import { hostOf, NotReachable, unsafeUrl } from '../bounded-http.ts'
 import { secretFromFile } from '../secret-source.ts'
 import { orError } from '../words.ts'
 import type { OauthClient } from './client.ts'
-import { checkDelivery } from './destination.ts'
+import { placeOf } from './place.ts'
 import { foreign, held, look } from './seen.ts'
 import type { OauthCall } from './target.ts'
 
@@ -34,7 +34,7 @@ export async function check(
       message: `client ${credential.clientId} has no clientSecretFile: a new token cannot be asked for in its name`,
     })
   }
-  if (call.intent === 'rotate') problems.push(...(await checkDelivery(call)))
+  if (call.intent === 'rotate') problems.push(...(await checkPlace(call)))
   if (problems.some(({ kind }) => kind !== 'warning')) return problems
 
   const { tokens, missing } = await held(call)
@@ -74,4 +74,11 @@ export async function check(
     if (downstream instanceof IrError) tell({ kind: 'warning', message: downstream.message })
   }
   return problems
+}
+
+async function checkPlace(call: OauthCall): Promise<readonly Problem[]> {
+  const place = await orError(placeOf(call))
+  if (!(place instanceof IrError)) return await place.check()
+  const [hint] = place.hints
+  return [{ kind: 'input', message: place.message, ...(hint === undefined ? {} : { hint }) }]
 }

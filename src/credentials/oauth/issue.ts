@@ -1,30 +1,31 @@
 import type { Action, ActionCall, Change, JsonObject, Receipt } from '../../change.ts'
 import { IrError } from '../../errors.ts'
-import * as deliver from '../deliver.ts'
-import { fingerprint } from '../secret-source.ts'
+import { deliveredTo, type Issued } from '../issue.ts'
+import { fingerprint, isOneWord } from '../secret-source.ts'
 import { field, orError } from '../words.ts'
 import type { OauthClient } from './client.ts'
-import { plannedDestination } from './destination.ts'
-import { held, lives, number } from './seen.ts'
+import { type Place, placeOf } from './place.ts'
+import { held, isActive, lives, look, number, storeOf } from './seen.ts'
 import type { OauthCall, Target } from './target.ts'
 
 /**
  * In order, each on disk before the next: *requested*, the token staged beside its destination, *issued*, the token at its
- * destination, *delivered*. Whatever is interrupted goes on with the staged token. Only a token whose answer never got here is
- * lost: nobody holds it, it cannot be named any more, and it is counted.
+ * destination, *delivered*. In a store it lies where it is read before it is *issued*. Whatever is interrupted goes on with that token.
+ * Only one whose answer never got here, or that a crash kept from its store, is lost: nobody holds it, it cannot be named any more, and
+ * it is counted.
  */
 export function issueAndDeliver(clientOf: (call: OauthCall) => OauthClient): Action<Target> {
   const receiptOf = (
     change: Change,
     call: ActionCall<Target>,
-    destination: deliver.Destination,
+    delivered: Issued['delivered'],
     print: string,
   ): Receipt => {
     const issued = call.recorded.findLast((one) => one.issued === print)
     const replaces = field(change.params, 'replaces')
     return {
       output: {
-        delivered: { kind: 'file', path: destination.path },
+        delivered,
         fingerprint: print,
         ...(issued?.expiresAt === undefined ? {} : { expiresAt: issued.expiresAt }),
         lost: countLost(call.recorded, print),
@@ -36,10 +37,10 @@ export function issueAndDeliver(clientOf: (call: OauthCall) => OauthClient): Act
   return {
     async apply(change, call) {
       const client = clientOf(call)
-      const destination = plannedDestination(call, change)
-      let token = await deliver.staged(destination)
+      const place = await placeOf(call, change)
+      let token = await begun(call, client, place)
       // Dead before anybody had it, or dead by now at its destination: known, and not to be counted as lost.
-      for (const earlier of [token, token === undefined ? await deliver.delivered(destination) : undefined]) {
+      for (const earlier of [token, token === undefined ? (await place.get())?.secret : undefined]) {
         if (earlier === undefined) continue
         const print = fingerprint(call.caseId, earlier)
         const issued = call.recorded.findLast((one) => one.issued === print)
@@ -47,32 +48,44 @@ export function issueAndDeliver(clientOf: (call: OauthCall) => OauthClient): Act
         await call.record({ discarded: print, request: issued?.request ?? requests(call.recorded) })
         token = undefined
       }
-      token ??= await issue(call, client, destination)
+      token ??= await issue(call, client, place)
       const print = fingerprint(call.caseId, token)
       // Staged before the journal could say so: it is the last one that was asked for.
       if (!call.recorded.some((one) => one.issued === print))
         await call.record({ issued: print, request: requests(call.recorded) })
-      await deliver.finish(destination)
-      await call.record({ delivered: { kind: 'file', path: destination.path }, fingerprint: print })
-      return receiptOf(change, call, destination, print)
+      const delivered = deliveredTo(place, await place.finish())
+      await call.record({ delivered, fingerprint: print })
+      return receiptOf(change, call, delivered, print)
     },
 
     async settle(change, call) {
-      const destination = plannedDestination(call, change)
-      const there = await deliver.delivered(destination)
+      const place = await placeOf(call, change)
+      const there = await place.get()
       if (there === undefined) return undefined
-      const print = fingerprint(call.caseId, there)
+      const print = fingerprint(call.caseId, there.secret)
       if (!call.recorded.some((one) => one.issued === print)) return undefined
-      return (await lives(clientOf(call), there)) === false ? undefined : receiptOf(change, call, destination, print)
+      return (await lives(clientOf(call), there.secret)) === false
+        ? undefined
+        : receiptOf(change, call, deliveredTo(place, there), print)
     },
   }
 }
 
+/** What an interrupted try put away, if it is ours for sure. */
+async function begun(call: ActionCall<Target>, client: OauthClient, place: Place): Promise<string | undefined> {
+  const found = await place.begun(call.recorded, isOpen(call.recorded))
+  if (found === undefined || found.certain) return found?.token
+  const { issuer } = await look(client, found.token)
+  if (!isActive(issuer) || issuer.clientId !== call.target.credential.clientId) return undefined
+  const { tokens } = await held(call)
+  return tokens.some(({ token, where }) => token === found.token && where !== storeOf(place)) ? undefined : found.token
+}
+
 /** Asks for a token and stages it. @throws IrError; whatever was issued and could not be kept is revoked at once */
-async function issue(call: ActionCall<Target>, client: OauthClient, destination: deliver.Destination): Promise<string> {
+async function issue(call: ActionCall<Target>, client: OauthClient, place: Place): Promise<string> {
   const request = requests(call.recorded) + 1
   // A full disk or a folder without the right to write shows before a token exists.
-  await deliver.prepare(destination)
+  await place.prepare()
   await call.record({ requested: request })
   call.progress(`asking ${client.issuer} for a new token`)
   let issued: Awaited<ReturnType<OauthClient['issue']>>
@@ -80,14 +93,14 @@ async function issue(call: ActionCall<Target>, client: OauthClient, destination:
     issued = await client.issue(call.now())
   } catch (error) {
     if (!(error instanceof IrError && error.ambiguous)) await call.record({ refused: request })
-    await deliver.discard(destination)
+    await place.discard()
     throw error
   }
   const print = fingerprint(call.caseId, issued.token)
   const old = await held(call)
   if (old.tokens.some(({ token }) => token === issued.token)) {
     await call.record({ refused: request })
-    await deliver.discard(destination)
+    await place.discard()
     throw new IrError('refused', `${client.issuer} gives out the old token again instead of a new one`, {
       hints: [`Revoke it first: mcp-ir revoke ${call.target.server}`],
     })
@@ -95,17 +108,17 @@ async function issue(call: ActionCall<Target>, client: OauthClient, destination:
   try {
     if (!issued.bearer)
       throw new IrError('refused', `${client.issuer} issues tokens that are bound to a key: they cannot be delivered`)
-    const why = deliver.cannotCarry(issued.token)
-    if (why !== undefined || /\s/.test(issued.token))
+    const why = place.cannotCarry(issued.token)
+    if (why !== undefined || !isOneWord(issued.token))
       throw new IrError(
         'refused',
-        `${client.issuer} issued a token that cannot be delivered: ${why ?? 'it has a space'}`,
+        `${client.issuer} issued a token that cannot be delivered: ${why ?? 'it is not one printable word'}`,
       )
-    await deliver.stage(destination, issued.token)
+    await place.stage(issued.token)
   } catch (error) {
     const revoked = await orError(client.revoke(issued.token))
     if (!(revoked instanceof IrError)) {
-      await deliver.discard(destination)
+      await place.discard()
       await call.record({ discarded: print, request })
     }
     throw error
@@ -120,6 +133,12 @@ async function issue(call: ActionCall<Target>, client: OauthClient, destination:
 
 function requests(recorded: readonly JsonObject[]): number {
   return Math.max(0, ...recorded.map((one) => number(one.requested) ?? 0))
+}
+
+/** A token was asked for last, and nothing says what came of it. */
+function isOpen(recorded: readonly JsonObject[]): boolean {
+  const last = requests(recorded)
+  return last > 0 && !recorded.some((one) => one.refused === last || one.request === last)
 }
 
 /** Tokens that may have been issued and that nobody holds. */

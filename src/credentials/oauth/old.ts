@@ -70,6 +70,8 @@ export async function lookAtOld(
   const residue = [...new Set(ones.flatMap((one) => one.residue))]
   if (all.cut)
     residue.push(`${credential.id}: the server names more places for its token than are looked at; they were left out`)
+  if (all.unread !== undefined)
+    residue.push(`${credential.id}: what was delivered to its store is not known: ${all.unread}`)
   const end = (verdict: Verdict['state'], state: Omit<CredentialState, 'id' | 'kind' | 'sharedWith'>): OldToken => ({
     verdict,
     observed,

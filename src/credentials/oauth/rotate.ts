@@ -1,13 +1,13 @@
 import type { Change, Observation, Verdict } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import { hostOf } from '../bounded-http.ts'
-import * as deliver from '../deliver.ts'
+import { deliveredTo, type Issued } from '../issue.ts'
 import type { CredentialState } from '../port.ts'
 import { fingerprint } from '../secret-source.ts'
 import { asJson, field, orError } from '../words.ts'
 import type { OauthClient } from './client.ts'
-import { plannedDestination } from './destination.ts'
 import { lookAtOld } from './old.ts'
+import { placeOf } from './place.ts'
 import { wasRevoked } from './remember.ts'
 import { isAccepted, isActive, isInactive, isRefused, lives, look, number, tell } from './seen.ts'
 import type { OauthCall, OauthSettings } from './target.ts'
@@ -15,10 +15,10 @@ import { canMint, limitsOf } from './told.ts'
 
 export async function planRotate(call: OauthCall, client: OauthClient): Promise<readonly Change[]> {
   const { credential, server } = call.target
-  const destination = plannedDestination(call, undefined)
-  const target = `${credential.id}: new token of client ${credential.clientId} at ${client.issuer}, to ${destination.path}`
+  const place = await placeOf(call)
+  const target = `${credential.id}: new token of client ${credential.clientId} at ${client.issuer}, to ${place.path}`
   const id = call.changeId('issue-and-deliver', target)
-  const there = await deliver.delivered(destination)
+  const there = (await place.get())?.secret
   const print = there === undefined ? undefined : fingerprint(call.caseId, there)
   // Rotated in this run already, and it is there and works: nothing to do any more.
   const earlier = field(call.receipts.get(id)?.output, 'fingerprint')
@@ -28,21 +28,22 @@ export async function planRotate(call: OauthCall, client: OauthClient): Promise<
       id,
       action: 'issue-and-deliver',
       target,
-      summary: `Issue a new access token for ${server} at ${client.issuer} and deliver it to ${destination.path}${destination.key === undefined ? '' : ` as ${destination.key}`}`,
+      summary: `Issue a new access token for ${server} at ${client.issuer} and deliver it to ${place.path}${place.key === undefined ? '' : ` as ${place.key}`}`,
       effect: 'creates',
       priority: 'essential',
       after: [],
       params: {
-        path: destination.path,
-        ...(destination.key === undefined ? {} : { key: destination.key }),
+        path: place.path,
+        ...(place.kind === 'file' ? {} : { store: place.kind }),
+        ...(place.key === undefined ? {} : { key: place.key }),
         ...(print === undefined ? {} : { replaces: print }),
       },
       breaks: [],
       facts: {
         issuer: client.issuer,
         client: credential.clientId,
-        'delivered to': `${destination.path} (0600)`,
-        ...(destination.key === undefined ? {} : { key: destination.key }),
+        'delivered to': place.kind === 'file' ? `${place.path} (0600)` : `${place.kind} ${place.path}`,
+        ...(place.key === undefined ? {} : { key: place.key }),
         ...(print === undefined ? {} : { replaces: `the value that is there (${print})` }),
       },
     },
@@ -61,7 +62,7 @@ export async function verifyRotated(call: OauthCall, client: OauthClient, settin
   const state: CredentialState = {
     ...old.state,
     ...(old.state.state === 'alive' ? { proof: `${old.state.proof}; revoke it: mcp-ir revoke ${server}` } : {}),
-    ...(fresh.there ? { delivered: { kind: 'file', path: fresh.path } } : {}),
+    ...(fresh.there ? { delivered: fresh.delivered } : {}),
   }
   return {
     state: failed ? 'failed' : residue.length > 0 ? 'residual' : old.verdict,
@@ -76,15 +77,16 @@ export async function verifyRotated(call: OauthCall, client: OauthClient, settin
 async function lookAtNew(call: OauthCall, client: OauthClient) {
   const { credential } = call.target
   const change = call.changes.find(({ action }) => action === 'issue-and-deliver')
-  const destination = plannedDestination(call, change)
+  const place = await placeOf(call, change)
   const receipt = change === undefined ? undefined : call.receipts.get(change.id)?.output
-  const token = await orError(deliver.delivered(destination))
+  const found = await orError(place.get())
+  const token = found instanceof IrError ? found : found?.secret
   const print = typeof token === 'string' ? fingerprint(call.caseId, token) : undefined
   const expected = field(receipt, 'fingerprint')
   const there = print !== undefined && (change === undefined || print === expected)
   const observed: Observation[] = [
     {
-      claim: `the new token is in ${destination.path}`,
+      claim: `the new token is in ${place.path}`,
       seen:
         token instanceof IrError
           ? token.message
@@ -128,7 +130,9 @@ async function lookAtNew(call: OauthCall, client: OauthClient) {
   const replaced = field(receipt, 'replaced')
   if (typeof replaced === 'string' && !(await wasRevoked(call, replaced)))
     residue.push(
-      `${credential.id}: the value that was in ${destination.path} before (${replaced}) was replaced and not revoked`,
+      `${credential.id}: the value that was in ${place.path} before (${replaced}) was replaced and not revoked`,
     )
-  return { observed, residue, failed, there, taken, path: destination.path }
+  const version = found instanceof IrError ? undefined : found?.version
+  const delivered = (field(receipt, 'delivered') as Issued['delivered'] | undefined) ?? deliveredTo(place, { version })
+  return { observed, residue, failed, there, taken, delivered }
 }

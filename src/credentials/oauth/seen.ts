@@ -2,7 +2,9 @@ import type { Json } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import { hostOf } from '../bounded-http.ts'
 import * as deliver from '../deliver.ts'
-import { fingerprint, heldSecrets, secretFromFile } from '../secret-source.ts'
+import { fingerprint, heldSecrets, isOneWord, secretFromFile } from '../secret-source.ts'
+import type { Store } from '../store.ts'
+import { destinationOf } from '../stores/index.ts'
 import { orError } from '../words.ts'
 import { type Introspected, isSpan, type OauthClient, type OauthCredential, type Probed } from './client.ts'
 import type { OauthCall } from './target.ts'
@@ -19,6 +21,8 @@ interface AllHeld {
   readonly missing: string
   /** There were more than are looked at. */
   readonly cut: boolean
+  /** Why what was delivered to a store could not be looked at. */
+  readonly unread: string | undefined
 }
 
 /** All that may be the token of the server, the registry's own places first. */
@@ -29,14 +33,39 @@ export async function held(call: OauthCall): Promise<AllHeld> {
   if (deliverTo?.kind === 'file') delivered.push({ path: deliverTo.path, key })
   if (credential.tokenFile !== undefined) delivered.push({ path: `${credential.tokenFile}.new`, key: undefined })
   const places = { file: credential.tokenFile, key, delivered, deployments: deployments ?? [] }
-  const { found, missing, cut } = await heldSecrets(places)
+  const { found: local, missing, cut } = await heldSecrets(places)
+  const stored = await orError(inStore(call))
+  const unread = stored instanceof IrError ? stored.message : undefined
+  const found = [
+    ...local,
+    ...(stored instanceof IrError ? [] : stored.filter((one) => local.every(({ secret }) => secret !== one.secret))),
+  ]
   // A suspect could name the file of the client's own secret, which would then be shown to the downstream.
   const own =
     credential.clientSecretFile === undefined ? undefined : await orError(secretFromFile(credential.clientSecretFile))
   const tokens = found
     .filter(({ secret }) => secret !== own)
     .map(({ secret, where }) => ({ token: secret, fingerprint: fingerprint(call.caseId, secret), where }))
-  return { tokens, missing: missing.join('; ') || 'no other token was found', cut }
+  return {
+    tokens,
+    missing: [...missing, ...(unread === undefined ? [] : [unread])].join('; ') || 'no other token was found',
+    cut,
+    unread,
+  }
+}
+
+/** What was delivered to a store, which the server reads from then on. */
+async function inStore(call: OauthCall): Promise<readonly { readonly secret: string; readonly where: string }[]> {
+  const { deliverTo } = call.target
+  if (deliverTo === undefined || deliverTo.kind === 'file') return []
+  const { store, key } = await destinationOf(call)
+  const there = await store.get(key, call)
+  return there === undefined || !isOneWord(there.secret) ? [] : [{ secret: there.secret, where: storeOf(store) }]
+}
+
+/** `where` of what lies in a store. */
+export function storeOf({ kind, path }: Pick<Store, 'kind' | 'path'>): string {
+  return `${kind} ${path}`
 }
 
 /** What issuer and downstream say of a token; each `undefined` when the registry names none, or the error that came instead. */
