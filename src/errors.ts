@@ -30,12 +30,15 @@ export interface IrErrorOptions {
    * The runner then asks the action to settle instead of counting it as failed.
    */
   readonly ambiguous?: boolean
+  /** Nobody said how to get at the system: no address, no credentials of the responder's. It was not asked. */
+  readonly unconfigured?: boolean
 }
 
 export class IrError extends Error {
   readonly code: ErrorCode
   readonly hints: readonly string[]
   readonly ambiguous: boolean
+  readonly unconfigured: boolean
 
   constructor(code: ErrorCode, message: string, options: IrErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
@@ -43,6 +46,7 @@ export class IrError extends Error {
     this.code = code
     this.hints = options.hints ?? []
     this.ambiguous = options.ambiguous ?? false
+    this.unconfigured = options.unconfigured ?? false
   }
 
   get exitCode(): number {

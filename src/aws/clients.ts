@@ -162,6 +162,8 @@ export function awsError(error: unknown, what: string, options: IrErrorOptions =
   if (code === 'CredentialsProviderError' || code === 'TokenProviderError') {
     return new IrError('denied', `${what} failed: no usable AWS credentials were found.`, {
       hints: ['Log in (aws sso login, AWS_PROFILE=…), then run the same again.'],
+      // The chain's own words when none of its providers was set up; an expired login reads otherwise.
+      unconfigured: /from any providers/.test(error.message),
       ...options,
     })
   }

@@ -88,12 +88,9 @@ function askFor({ context, signal }: StepInput): Ask {
     } catch (error) {
       if (!(error instanceof IrError) || error.code === 'interrupted') throw error
       const why = error.message.replace(/\.$/, '')
-      return {
-        opens: [],
-        holds: [],
-        gaps: [],
-        unread: [`What ${credential.id} opens could not be asked (${why}): only what the registry says is listed.`],
-      }
+      const told = [`What ${credential.id} opens could not be asked (${why}): only what the registry says is listed.`]
+      // A system that nobody set up is no source that was read in part.
+      return { opens: [], holds: [], ...(error.unconfigured ? { gaps: told, unread: [] } : { gaps: [], unread: told }) }
     }
   }
 }

@@ -84,6 +84,23 @@ async function reachOf(folder: string, env: Readonly<Record<string, string>>): P
   return { ...ran.json.result.output, code: ran.code }
 }
 
+describe('an issuer that nobody set up', () => {
+  it.each([
+    ['AWS', '{id: bot, kind: aws-iam-user, user: crm-bot}'],
+    ['Vault', '{id: bot, kind: vault-approle, mount: approle, role: crm}'],
+  ])('%s: is a gap, as the registry stands alone', async (_, credential) => {
+    const reaches = '\n    reaches: [{system: mail-relay, kind: smtp, via: bot, access: write}]'
+    const folder = placeOf(server('crm', credential, reaches))
+    const { code, couldReach, gaps } = await reachOf(folder, {
+      AWS_REGION: 'us-east-1',
+      AWS_EC2_METADATA_DISABLED: 'true',
+    })
+    expect(code).toBe(0)
+    expect(couldReach.map(({ system }) => system)).toEqual(['mail-relay'])
+    expect(gaps).toContainEqual(expect.stringMatching(/^What bot opens could not be asked/))
+  })
+})
+
 describe('an issuer that is down', () => {
   it.each([
     ['AWS', '{id: bot, kind: aws-iam-user, user: crm-bot}', 'AWS_ENDPOINT_URL'],

@@ -121,6 +121,7 @@ describe.skipIf(skipWithoutEmulators('permissions'))('what AWS adapters call', (
       expectDeclared(proxy.calls, awsEc2, {
         'autoscaling:EnterStandby': 'only for an instance that was on standby before',
         'ec2:AssociateAddress': 'only for an interface that has an elastic address',
+        'ec2:DeleteNetworkAclEntry': 'only when somebody put an entry into the network ACL that cuts off',
         'ec2:DisassociateAddress': 'only for an interface that has an elastic address',
         'ec2:AssociateIamInstanceProfile': 'only for an instance that lost its profile meanwhile',
         'ec2:DisassociateIamInstanceProfile': 'only where IAM lets us make no profile that denies everything',

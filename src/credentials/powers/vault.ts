@@ -1,6 +1,7 @@
+import { IrError } from '../../errors.ts'
 import type { Credential, CredentialOf } from '../../registry/port.ts'
 import { pathOf, readRole } from '../vault/approle.ts'
-import { type VaultClient, vaultClient } from '../vault/client.ts'
+import { isConfigured, type VaultClient, vaultClient } from '../vault/client.ts'
 import { entityNamed } from '../vault/entity.ts'
 import { readDeny, readPolicy } from '../vault/policy.ts'
 import { mayRead, mayWrite, type Rule, rulesOf } from '../vault/rules.ts'
@@ -25,7 +26,10 @@ export const powers: Powers<Login> = {
 
 async function of(call: PowersCall<Login>): Promise<Granted> {
   const { credential, others } = call
-  const vault = vaultClient({ target: { vault: call.vault }, signal: call.signal }, { reads: 5 })
+  const target = { vault: call.vault }
+  if (!(await isConfigured({ target })))
+    throw new IrError('input', 'no Vault is configured (VAULT_ADDR)', { unconfigured: true })
+  const vault = vaultClient({ target, signal: call.signal }, { reads: 5 })
   const names = await policiesOf(vault, credential)
   if (typeof names === 'string') return { opens: [], holds: [], gaps: [names], unread: [] }
   const gaps: string[] = []

@@ -94,6 +94,11 @@ function vaultAddress({ target }: Pick<VaultCall, 'target'>): string {
   return (environment('ADDR') ?? target.vault?.address ?? 'https://127.0.0.1:8200').replace(/\/+$/, '')
 }
 
+/** Whether anybody said where Vault is, or logged in to the default one. */
+export async function isConfigured({ target }: Pick<VaultCall, 'target'>): Promise<boolean> {
+  return (environment('ADDR') ?? target.vault?.address ?? (await ownToken())) !== undefined
+}
+
 /** The responder's own: VAULT_TOKEN, or the file that `vault login` writes. */
 async function ownToken(): Promise<string | undefined> {
   const given = environment('TOKEN')
