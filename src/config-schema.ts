@@ -10,6 +10,12 @@ const format = z.union([z.string().min(1), z.strictObject({ map: z.record(z.stri
 
 const writer = z.enum(['gateway', 'client', 'server']).optional()
 
+/** How far the clock of a log is ahead. */
+const offset = z
+  .string()
+  .regex(/^[+-]?\d{1,9}(?:ms|s|m|h)$/, 'must be how far its clock is ahead, such as 90s, or behind, such as -2m')
+  .optional()
+
 const day = '(?:mon|tue|wed|thu|fri|sat|sun)'
 const time = z.string().regex(/^(?:[01]\d|2[0-3]):[0-5]\d$|^24:00$/, 'must be a time of day such as "08:00"')
 
@@ -18,8 +24,8 @@ export const configSchema = z.strictObject({
   cases: path.optional(),
   invocations: z
     .discriminatedUnion('kind', [
-      z.strictObject({ kind: z.literal('files'), path, format, writer }),
-      z.strictObject({ kind: z.literal('elasticsearch'), node: url, index: z.string().min(1), format, writer }),
+      z.strictObject({ kind: z.literal('files'), path, format, writer, offset }),
+      z.strictObject({ kind: z.literal('elasticsearch'), node: url, index: z.string().min(1), format, writer, offset }),
     ])
     .optional(),
   vault: z.strictObject({ address: url.optional(), auditLog: path.optional() }).optional(),

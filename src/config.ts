@@ -31,14 +31,15 @@ export type AnchorConfig =
 export type Format = string | { readonly map: Readonly<Record<string, string>> }
 
 export type InvocationsConfig =
-  | { readonly kind: 'files'; readonly path: string; readonly format: Format; readonly writer?: Writer | undefined }
-  | {
-      readonly kind: 'elasticsearch'
-      readonly node: string
-      readonly index: string
-      readonly format: Format
-      readonly writer?: Writer | undefined
-    }
+  | (InvocationsSource & { readonly kind: 'files'; readonly path: string })
+  | (InvocationsSource & { readonly kind: 'elasticsearch'; readonly node: string; readonly index: string })
+
+interface InvocationsSource {
+  readonly format: Format
+  readonly writer?: Writer | undefined
+  /** How far its clock is ahead: `90s`, `-2m`. */
+  readonly offset?: string | undefined
+}
 
 /** Who wrote a log: what the suspect wrote about itself ranks last. */
 type Writer = 'gateway' | 'client' | 'server'

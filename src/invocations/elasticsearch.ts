@@ -15,8 +15,8 @@ import { ingest, type Job } from './engine/ingest.ts'
 import { type Filled, type Log, lookInto, reviewOf } from './engine/review.ts'
 import { seenIn } from './engine/seen.ts'
 import type { LogFormat } from './formats/format.ts'
-import { formatOf } from './formats/index.ts'
-import type { Invocations, Touched } from './port.ts'
+import { sourceFormat } from './formats/index.ts'
+import type { Invocations, Touched, Window } from './port.ts'
 
 type ElasticsearchConfig = Extract<InvocationsConfig, { kind: 'elasticsearch' }>
 
@@ -31,7 +31,7 @@ const nothing: Touched = { tools: [], paths: [] }
  * contexts that it may have tainted, are fetched and read by the same engine as files are, so that both say the same of them.
  */
 export function elasticsearchInvocations(config: ElasticsearchConfig, now: () => Date): Invocations {
-  const format = formatOf(config.format)
+  const format = sourceFormat(config)
   const log: Log = { config, name: `${config.node} ${config.index}`, format }
   return {
     check: (signal) => check(log, config, signal),
@@ -43,7 +43,7 @@ export function elasticsearchInvocations(config: ElasticsearchConfig, now: () =>
         const mapping = await mappingOf(cluster, config.index, format)
         const view = await View.open(cluster, mapping.expression, signal)
         try {
-          yield* exportFrom(view, { format, mapping, names, window }, after)
+          yield* exportFrom(view, { format, mapping, names, window: byItsClock(window, format) }, after)
         } finally {
           await view.close()
         }
@@ -103,7 +103,7 @@ async function fill(config: ElasticsearchConfig, format: LogFormat, job: Job, li
       limits,
       mapping,
       miss,
-      from: iso(Number(limits.since / 1000n) - (mapping.undated === undefined ? 0 : apart)),
+      from: iso(Number(limits.since / 1000n) + (format.ahead ?? 0) - (mapping.undated === undefined ? 0 : apart)),
       fetch: async (query) => {
         const found = await spool.fetch(view, query)
         if (found.failure !== undefined)
@@ -130,15 +130,17 @@ async function fill(config: ElasticsearchConfig, format: LogFormat, job: Job, li
 
 /** Everything of this server that the window and the weeks before it may hold. Finds too much rather than too little. */
 function ownQuery(format: LogFormat, mapping: Mapping, names: readonly string[], limits: Limits) {
-  const [since, until, ahead] = [limits.since, limits.until, limits.ahead].map((us) => Number(us / 1000n)) as [
-    number,
-    number,
-    number,
-  ]
+  const byItsClock = (us: bigint) => Number(us / 1000n) + (format.ahead ?? 0)
+  const [since, until, ahead] = [byItsClock(limits.since), byItsClock(limits.until), byItsClock(limits.ahead)]
   const margin = mapping.undated === undefined ? 0 : apart
   const window = timeIs(mapping.dates, { from: iso(since - history - margin), to: iso(until + margin) })
   const server = format.fields.server === undefined ? everything : withValue(mapping.server, names)
   return all(server, any([window, timeIsOdd(mapping.dates, iso(ahead))]))
+}
+
+/** The cluster knows the times as they were logged. */
+function byItsClock({ since, until }: Window, { ahead = 0 }: LogFormat): Window {
+  return { since: iso(Date.parse(since) + ahead), until: iso(Date.parse(until) + ahead) }
 }
 
 function notes({ undated, dates }: Mapping): string[] {

@@ -5,7 +5,7 @@ import { ingest } from './engine/ingest.ts'
 import { type Log, lookInto, reviewOf } from './engine/review.ts'
 import { seenIn } from './engine/seen.ts'
 import { findFiles } from './engine/sources.ts'
-import { formatOf } from './formats/index.ts'
+import { sourceFormat } from './formats/index.ts'
 import type { Invocations } from './port.ts'
 
 type FilesConfig = Extract<InvocationsConfig, { kind: 'files' }>
@@ -16,7 +16,7 @@ type FilesConfig = Extract<InvocationsConfig, { kind: 'files' }>
  * @param oneByOne lines of more bytes are read one by one (for tests: by itself this happens only where it has to)
  */
 export function filesInvocations(config: FilesConfig, now: () => Date, oneByOne?: number): Invocations {
-  const log: Log = { config, name: config.path, format: formatOf(config.format), oneByOne }
+  const log: Log = { config, name: config.path, format: sourceFormat(config), oneByOne }
   const review: Invocations['review'] = async (names, window, signal, touched = { tools: [], paths: [] }) => {
     const files = await findFiles(config.path)
     return reviewOf(log, { names, window, touched, now }, signal, async (job) => {

@@ -5,6 +5,7 @@ import { safe } from '../ui/safe-text.ts'
 import { examine, touchedBy } from './examine.ts'
 import { type Exported, exportTo } from './export-file.ts'
 import { invocationsOf } from './index.ts'
+import { withOffset } from './offset.ts'
 import type { Invocations, Review, Window } from './port.ts'
 import { namesOf, windowOf } from './window.ts'
 
@@ -31,7 +32,8 @@ async function exportedBy(input: StepInput, log: Invocations, window: Window): P
   if (typeof file !== 'string' || invocations === undefined || input.dryRun) return undefined
   input.progress(`exporting the records to ${safe(file)}`)
   const names = namesOf(input.case)
-  const source = invocations.kind === 'files' ? invocations.path : `${invocations.node} ${invocations.index}`
+  const name = invocations.kind === 'files' ? invocations.path : `${invocations.node} ${invocations.index}`
+  const source = withOffset(name, invocations.offset)
   const exported = await exportTo({ file, source, names, window }, join(input.case.folder, 'private'), (asked, after) =>
     log.export(names, asked, input.signal, after),
   )

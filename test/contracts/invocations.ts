@@ -9,7 +9,11 @@ export interface LogFactory {
   readonly name: string
   /** How often the property is tried. */
   readonly runs: number
-  open(records: readonly object[], format: Format): Promise<{ readonly log: Invocations; close(): Promise<void> }>
+  open(
+    records: readonly object[],
+    format: Format,
+    offset?: string,
+  ): Promise<{ readonly log: Invocations; close(): Promise<void> }>
 }
 
 /** One call, as a person would write it down; `undefined` where the log does not say. */
@@ -413,6 +417,65 @@ export function invocationsContract(factory: LogFactory): void {
       } finally {
         await source.close()
       }
+    })
+
+    it.each([
+      ['otel, flat', '90s', 90_000],
+      ['otel, with attributes', '-2m', -120_000],
+      ['otel, flat', '-3600001ms', -3_600_001],
+    ] as const)('says of %s by a clock that is %s ahead what it says by the right one', async (name, offset, ms) => {
+      const { format, write } = writers[name] as (typeof writers)[string]
+      const moved = (time: string, by: number) => new Date(Date.parse(time) + by).toISOString()
+      const told: Told[] = [
+        ['earlier', window.since, -26 * 3_600_000, 'io.acme/crm'],
+        ['just before', window.since, -1, 'io.acme/crm'],
+        ['first', window.since, 0, 'io.acme/crm'],
+        ['middle', window.since, 3_600_000, 'crm-mcp'],
+        ['elsewhere', window.since, 3_600_001, 'wiki'],
+        ['last', window.until, -1, 'io.acme/crm'],
+        ['at the end', window.until, 0, 'io.acme/crm'],
+        ['elsewhere later', window.until, 30_000, 'wiki'],
+      ].map(([id, time, by, server]) => ({
+        id: Buffer.from(String(id)).toString('hex'),
+        time: moved(String(time), Number(by)),
+        server: String(server),
+        tool: 'x',
+        user: 'ann',
+        session: 's',
+        ok: true,
+        durationMs: 1500,
+        response: { rows: [1, 2] },
+      }))
+      const said = async (by: number, configured?: string) => {
+        const records = told.map((one) => write({ ...one, time: moved(one.time, by) }))
+        const source = await factory.open(records, format, configured)
+        try {
+          const reviewed = await source.log.review(names, window, signal)
+          const all = { ...reviewed.review, source: undefined }
+          const trail = await allOf(reviewed.trail('all'))
+          const usage = inOrder(await reviewed.usage(utc))
+          const raw = await linesOf(reviewed.raw)
+          await reviewed.close()
+          const exported: string[] = []
+          for await (const { bytes } of source.log.export(names, window, signal))
+            exported.push(Buffer.from(bytes).toString())
+          return { all, trail, usage, raw, exported: exported.join('') }
+        } finally {
+          await source.close()
+        }
+      }
+      const right = await said(0)
+      const wrong = await said(ms, offset)
+      const stated = `The clock of this log is taken to be ${offset} ahead (offset in mcp-ir.yaml): all times were set back by that, but in the raw records.`
+      expect(wrong.all.gaps).toContain(stated)
+      expect({ ...wrong.all, gaps: wrong.all.gaps.filter((gap) => gap !== stated) }).toEqual(right.all)
+      expect(right.all).toMatchObject({ records: 3, first: window.since, last: moved(window.until, -1) })
+      expect(right.trail).toHaveLength(5)
+      expect({ trail: wrong.trail, usage: wrong.usage }).toEqual({ trail: right.trail, usage: right.usage })
+      // Evidence and export hold what was logged, in the same order.
+      expect(wrong.exported).toBe(`${wrong.raw.join('\n')}\n`)
+      expect(wrong.raw).toHaveLength(3)
+      expect(wrong.raw).not.toEqual(right.raw)
     })
 
     it('says what it could not see, and never that nothing happened', async () => {

@@ -15,7 +15,7 @@ describe.skipIf(skipWithoutElasticsearch('the invocations contract on Elasticsea
   invocationsContract({
     name: 'elasticsearch',
     runs: 5,
-    async open(records, format) {
+    async open(records, format, offset) {
       made += 1
       // Two days of a log, which are two indices.
       const names = [1, 2].map((day) => `log-${made}-${day}`)
@@ -23,7 +23,7 @@ describe.skipIf(skipWithoutElasticsearch('the invocations contract on Elasticsea
         await makeLog(es, name)
         await es.index(name, records.filter((_, at) => at % 2 === day).map(dated))
       }
-      const config = { kind: 'elasticsearch', node: es.url, index: `log-${made}-*`, format } as const
+      const config = { kind: 'elasticsearch', node: es.url, index: `log-${made}-*`, format, offset } as const
       const log = elasticsearchInvocations(config, () => new Date('2026-11-26T00:00:00Z'))
       return { log, close: () => es.call('DELETE', `/${names.join(',')}`).then(() => undefined) }
     },

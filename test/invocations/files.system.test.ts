@@ -13,11 +13,15 @@ for (const [name, runs, usualLine] of [
   invocationsContract({
     name,
     runs,
-    async open(records, format) {
+    async open(records, format, offset) {
       const folder = await mkdtemp(join(tmpdir(), 'mcp-ir-test-'))
       const path = join(folder, 'log.ndjson')
       await writeFile(path, records.map((record) => `${JSON.stringify(record)}\n`).join(''))
-      const log = filesInvocations({ kind: 'files', path, format }, () => new Date('2026-11-26T00:00:00Z'), usualLine)
+      const log = filesInvocations(
+        { kind: 'files', path, format, offset },
+        () => new Date('2026-11-26T00:00:00Z'),
+        usualLine,
+      )
       return { log, close: () => rm(folder, { recursive: true, force: true }) }
     },
   })

@@ -7,6 +7,7 @@ import type { Mapping } from './fields.ts'
 import { all, between, exists, isCall, not, ofDate, timeIs } from './query.ts'
 import type { View } from './view.ts'
 
+const minute = 60_000
 const day = 24 * 3_600_000
 /** Minutes of so many days are asked for at once: 28,800 buckets, of 65,536 that a cluster gives. */
 const span = 20 * day
@@ -28,15 +29,17 @@ export async function countWhole(
 ): Promise<Counted> {
   const first = await firstTime(view, mapping.dates)
   const minutes = new Map<number, number>()
-  const [since, until] = [Number(limits.since / 1000n), Number(limits.until / 1000n)]
+  // The cluster knows the times as they were logged.
+  const { ahead = 0 } = format
+  const [since, until] = [Number(limits.since / 1000n) + ahead, Number(limits.until / 1000n) + ahead]
   for (let from = since; from < until; from += span) {
-    await addMinutes(view, mapping.dates, from, Math.min(until, from + span), minutes)
+    await addMinutes(view, mapping.dates, from, Math.min(until, from + span), ahead, minutes)
   }
   await database.append('minutes', async (add) => {
-    for (const [minute, n] of minutes) add([BigInt(minute) * 1000n, BigInt(n)])
+    for (const [at, n] of minutes) add([BigInt(at - ahead) * 1000n, BigInt(n)])
   })
   const nameless = minutes.size === 0 ? 0 : await namelessCalls(view, format, mapping, iso(since), iso(until))
-  return { first: first === undefined ? undefined : first * 1000, nameless }
+  return { first: first === undefined ? undefined : (first - ahead) * 1000, nameless }
 }
 
 async function firstTime(view: View, dates: readonly string[]): Promise<number | undefined> {
@@ -55,15 +58,18 @@ async function addMinutes(
   dates: readonly string[],
   from: number,
   to: number,
+  ahead: number,
   minutes: Map<number, number>,
 ): Promise<void> {
   const window = { from: iso(from), to: iso(to) }
+  // Minutes that begin where they do by the right clock.
+  const offset = `${((ahead % minute) + minute) % minute}ms`
   const aggs = Object.fromEntries(
     dates.map((field, index): [string, Json] => [
       `d${index}`,
       {
         filter: all(ofDate(dates, index), between(field, window)),
-        aggs: { minutes: { date_histogram: { field, fixed_interval: '1m', min_doc_count: 1 } } },
+        aggs: { minutes: { date_histogram: { field, fixed_interval: '1m', offset, min_doc_count: 1 } } },
       },
     ]),
   )

@@ -264,6 +264,8 @@ export function linesQuery(
     [f.durationMs, f.rows, f.bytes, format.end, ...outcomes],
     [f.params, f.response],
   )
+  // By the right clock.
+  const time = (text: string) => `(instant(${text}) - ${(format.ahead ?? 0) * 1000})`
   const isCall = format.calls === undefined ? 'tool IS NOT NULL' : within(v, format.calls.fields, format.calls.values)
   const takes = within(v, format.takes?.fields, format.takes?.values)
   const lists = within(v, format.takes?.fields, format.takes?.lists)
@@ -285,7 +287,7 @@ export function linesQuery(
     FROM (SELECT *, unwrapped(response) AS logged, unwrapped(params) AS given FROM (
       SELECT *, CASE WHEN (is_call OR mine) AND id IS NULL THEN md5(json) || ':' || strlen(json) || ':' || hash(json) END AS line,
         ${failed(format, w)} AS failed, ${refused(format, w)} AS refused,
-        coalesce(CAST(try_cast(${w.text(f.durationMs)} AS DOUBLE) * ${1000 / (format.durationPerMs ?? 1)} AS BIGINT), instant(${w.text(format.end)}) - t) AS duration,
+        coalesce(CAST(try_cast(${w.text(f.durationMs)} AS DOUBLE) * ${1000 / (format.durationPerMs ?? 1)} AS BIGINT), ${time(w.text(format.end))} - t) AS duration,
         whole(${w.text(f.rows)}) AS rows_said, whole(${w.text(f.bytes)}) AS bytes_said,
         ${w.json(f.params)} AS params, ${w.json(f.response)} AS response
       FROM (
@@ -294,7 +296,7 @@ export function linesQuery(
           SELECT *, ${tools.length === 0 ? 'false' : 'is_call AND tool IN (SELECT tool FROM touching)'} AS touches FROM (
           SELECT *, ${isCall} AS is_call, ${takes} AS takes, ${lists} AS lists, ${mine} AS mine
           FROM (
-            SELECT n, json, v, instant(${v.text(f.time)}) AS t,
+            SELECT n, json, v, ${time(v.text(f.time))} AS t,
               ${v.text(f.server)} AS server, named(${v.text(f.tool)}) AS tool, ${usableId(v.text(f.id))} AS id,
               named(coalesce(${[f.agent, f.user, f.session].map((paths) => v.text(paths)).join(', ')}, 'unknown')) AS caller,
               named(${v.text(f.agent)}) AS agent, named(${v.text(f.user)}) AS person, named(without_port(${v.text(f.address)})) AS address,

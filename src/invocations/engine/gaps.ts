@@ -54,6 +54,10 @@ export async function gapsOf(database: Database, facts: Facts, limits: Limits, r
         'The log holds lines of the window, but no call of this server: compare its name and aliases in the registry with those in the log.',
       )
   }
+  if (format.ahead !== undefined)
+    gaps.push(
+      `The clock of this log is taken to be ${config.offset} ahead (offset in mcp-ir.yaml): all times were set back by that, but in the raw records.`,
+    )
   if (config.writer === 'server')
     gaps.push('The log was written by the suspect server itself: it may have left out or made up anything.')
   if (format.fields.server === undefined)

@@ -20,6 +20,8 @@ export interface LogFormat {
   }
   /** Lines are written when the call has ended, and their times are ends. */
   readonly timeIsEnd?: true
+  /** Milliseconds by which the clock of the source is ahead: its times are set back by them as they are read. No format has it by itself. */
+  readonly ahead?: number
   /** Units of the duration in a millisecond, where it is not one: 1,000,000 for nanoseconds. */
   readonly durationPerMs?: number
   /** When the call ended, where the log has that instead of a duration. */

@@ -50,7 +50,11 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
   const tool = text(f.tool)
   const said = text(f.id)
   const id = said !== undefined && /^0{8,}$/.test(said) ? undefined : said
-  const t = instant(text(f.time))
+  const at = (paths: readonly string[] | undefined) => {
+    const time = instant(text(paths))
+    return time === undefined ? undefined : time - BigInt(format.ahead ?? 0) * 1000n
+  }
+  const t = at(f.time)
   const session = named(text(f.session))
   const trace = named(text(f.trace))
   const isCall =
@@ -59,7 +63,7 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
   const params = firstOf(f.params, value, asJson)
   const response = firstOf(f.response, value, asJson)
   const duration = Number(text(f.durationMs))
-  const end = instant(text(format.end))
+  const end = at(format.end)
   const took =
     text(f.durationMs) !== undefined && Number.isFinite(duration)
       ? BigInt(Math.round((duration * 1000) / (format.durationPerMs ?? 1)))
@@ -70,7 +74,7 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
   const parts = { time: t?.toString(), session, trace, tool: named(tool) }
   const told = asked(parsed(params)?.value ?? params)
   const carries = carried(response)
-  const at = (path: string) => {
+  const reached = (path: string) => {
     const [from, ...keys] = path.split('.')
     return named(asText(memberAt(keys, from === 'params' ? told : carries)))
   }
@@ -101,7 +105,7 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
     hasParams: params !== undefined,
     hasResponse: response !== undefined,
     told,
-    at,
+    at: reached,
   }
 }
 
