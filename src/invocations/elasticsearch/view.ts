@@ -5,7 +5,7 @@ import { cutPage, type Page } from './cut.ts'
 /** Records in a page: the most that an index gives by default. */
 const mostHits = 10_000
 /** Bytes that a page should have, and those beyond which it is asked for again with fewer records. */
-const usualPage = 4 << 20
+const usualPage = 2 << 20
 const longestPage = 48 << 20
 /** Of a single record: what a cluster takes at all is 100 MB. */
 const longestRecord = 128 << 20
