@@ -77,10 +77,27 @@ test('what a server said is followed from context to context, through the real c
   const { suspect, hubs, worst, exposed, dataClasses, owners, gaps } = json.result.output
   expect(suspect).toEqual(
     [
-      ['r3', 'notes', 'save_note', '2026-11-20T10:05:00.000Z', 1, ['r2', 'r3']],
-      ['r4', 'wiki', 'get_note', '2026-11-20T11:30:00.000Z', 2, ['r2', 'r3', 'r4']],
-      ['r5', 'mail', 'send', '2026-11-20T11:31:00.000Z', 2, ['r2', 'r3', 'r4', 'r5']],
-    ].map(([record, server, tool, at, hop, chain]) => ({ record, server, tool, at, hop, by: 'session', chain })),
+      ['r3', 'notes', 'save_note', '2026-11-20T10:05:00.000Z', 1, ['r2', 'r3'], { context: 'session ann-2' }],
+      [
+        'r4',
+        'wiki',
+        'get_note',
+        '2026-11-20T11:30:00.000Z',
+        2,
+        ['r2', 'r3', 'r4'],
+        { context: 'session bob-4', resource: 'note:7 in notes-db' },
+      ],
+      ['r5', 'mail', 'send', '2026-11-20T11:31:00.000Z', 2, ['r2', 'r3', 'r4', 'r5'], { context: 'session bob-4' }],
+    ].map(([record, server, tool, at, hop, chain, of]) => ({
+      record,
+      server,
+      tool,
+      at,
+      hop,
+      by: 'session',
+      chain,
+      ...Object(of),
+    })),
   )
   expect(hubs).toEqual([{ context: 'account svc', kind: 'account', contexts: 60, calls: 60 }])
   expect(worst.map(({ record }: { record: string }) => record)).toEqual(['r3', 'r5', 'r4'])
