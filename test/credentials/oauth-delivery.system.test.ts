@@ -1,10 +1,14 @@
 import { randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { IrError } from '../../src/errors.ts'
 import { Crash, callFor, credentialsContract, drive, emptyJournal, everything } from '../contracts/credentials.ts'
+import { mcpIr, type Ran, workplace } from '../testbed/cli.ts'
 import { type FaultProxy, startFaultProxy } from '../testbed/fault-proxy.ts'
 import { type Openbao, startOpenbao } from '../testbed/openbao.ts'
 import { skipWithoutEmulators } from '../testbed/python.ts'
+import { watchProcesses } from '../testbed/watch-processes.ts'
 import { inOneCase } from './oauth-case.ts'
 import { startOauthWorld } from './oauth-world.ts'
 import { actAs } from './vault-kv-world.ts'
@@ -135,5 +139,49 @@ describe.skipIf(skipWithoutEmulators('vault-kv'))('a new token goes to Vault KV'
     const undead = [{ id: 'login', kind: 'vault-token', accessor: auth.accessor }] as const
     const problems = await world.adapter.check(callFor({ ...world.target, undead }, 'rotate'))
     expect(problems).toMatchObject([{ kind: 'refused' }])
+  })
+
+  it('by the command: the old token is dead, the new one lies in Vault, and neither surfaces', async () => {
+    const world = await startWorld()
+    stop = world.stop
+    const { credential } = world.target
+    const folder = workplace(
+      `servers:
+  - name: io.acme/crm
+    version: 2.4.1
+    status: approved
+    owner: crm-team
+    package: {registryType: npm, identifier: "@acme/crm-mcp", version: 2.4.1}
+    deployments: []
+    credentials:
+      - ${JSON.stringify(credential)}
+    deliverTo: {kind: vault-kv, mount: secret, path: "${world.path.replace('secret/', '')}"}
+`,
+      `vault: {address: "${bao.url}"}\n`,
+    )
+    const env = { VAULT_TOKEN: bao.root, MCP_IR_CONFIG: join(folder, 'mcp-ir.yaml') }
+    const said: string[] = []
+    const run = async (...args: string[]): Promise<Ran> => {
+      const watch = watchProcesses()
+      const ran = await mcpIr([...args, '--yes', '--json'], { cwd: folder, env, started: watch.started })
+      const seen = watch.stop()
+      said.push(ran.stdout, ran.stderr, seen.arguments, seen.environments)
+      return ran
+    }
+    const revoke = await run('revoke', 'io.acme/crm')
+    expect(revoke.json.result.output.credentials, revoke.stdout).toMatchObject([{ id: 'ledger-token', state: 'dead' }])
+    const rotate = await run('rotate', 'io.acme/crm')
+    expect(rotate.json.result.output.credentials, rotate.stdout).toMatchObject([
+      { state: 'dead', delivered: { kind: 'vault-kv', path: world.path, version: 2 } },
+    ])
+    expect(rotate.code).toBe(0)
+    expect([await world.oldWorks(), await world.deliveredWorks(), await world.liveNew()]).toEqual([false, true, 1])
+    const written = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .map((name) => join(folder, name))
+      .filter((path) => statSync(path).isFile())
+      .map((path) => readFileSync(path, 'utf8'))
+      .concat(said)
+    expect(written.length).toBeGreaterThan(said.length)
+    for (const secret of world.secrets()) expect(written.filter((text) => text.includes(secret))).toEqual([])
   })
 })
