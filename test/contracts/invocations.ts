@@ -419,6 +419,42 @@ export function invocationsContract(factory: LogFactory): void {
       }
     })
 
+    it('follows a session that was logged as a list', async () => {
+      const { format, write } = writers['otel, flat'] as (typeof writers)[string]
+      const of = (id: string, server: string, second: number, session: unknown) => ({
+        ...write({ id, server, tool: 'x', time: `2026-11-20T10:00:0${second}.000Z` }),
+        'mcp.session.id': session,
+      })
+      const records = [
+        of('poison', 'io.acme/crm', 1, ['a', 'b']),
+        of('carried', 'wiki', 2, ['a', 'b']),
+        of(
+          'long poison',
+          'io.acme/crm',
+          3,
+          Array.from({ length: 100 }, (_, n) => `member-${n}`),
+        ),
+      ]
+      const source = await factory.open(records, format)
+      try {
+        const reviewed = await source.log.review(names, window, signal)
+        const trail = await allOf(reviewed.trail('all'))
+        expect(trail.filter(({ session }) => session === '["a","b"]').map(({ id }) => id)).toEqual([
+          'poison',
+          'carried',
+        ])
+        // Whoever has to ask for it says that it could not.
+        expect(reviewed.unread).toEqual(
+          reviewed.widen === undefined
+            ? []
+            : [expect.stringMatching(/^The session of some records is a list .*: 1 were/)],
+        )
+        await reviewed.close()
+      } finally {
+        await source.close()
+      }
+    })
+
     it.each([
       ['otel, flat', '90s', 90_000],
       ['otel, with attributes', '-2m', -120_000],

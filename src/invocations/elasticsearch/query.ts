@@ -59,6 +59,36 @@ function equal({ name, type }: Askable, values: readonly string[]): Json[] {
   return addresses.length === 0 ? [] : [{ terms: { [name]: addresses } }]
 }
 
+/**
+ * Values as the index has them: of a list (which is read as JSON) each member by itself. Those that were cut can no longer be taken
+ * apart.
+ */
+export function membersOf(values: Iterable<string>): { readonly members: ReadonlySet<string>; readonly cut: number } {
+  const members = new Set<string>()
+  let cut = 0
+  for (const value of values) {
+    members.add(value)
+    if (!/^[[{]/.test(value)) continue
+    if (asRead.test(value)) cut += 1
+    else for (const member of leavesIn(value)) members.add(member)
+  }
+  return { members, cut }
+}
+
+function leavesIn(json: string): string[] {
+  const leaves: string[] = []
+  try {
+    // The reviver sees every value in it.
+    JSON.parse(json, (_, value: unknown) => {
+      if (typeof value !== 'object') leaves.push(String(value))
+      return value
+    })
+  } catch {
+    // A name that only begins like one.
+  }
+  return leaves
+}
+
 /** Values in pieces that one query can take. */
 export function inPieces<T>(places: readonly Askable[], values: Iterable<T>): T[][] {
   const size = places.some(({ type }) => type === 'text') ? mostClauses : mostTerms

@@ -4,7 +4,7 @@ import type { Database } from '../engine/database.ts'
 import type { Job } from '../engine/ingest.ts'
 import type { Account, Contexts } from '../port.ts'
 import type { Askable, Mapping } from './fields.ts'
-import { all, any, everything, exists, inPieces, not, timeIs, withValue } from './query.ts'
+import { all, any, everything, exists, inPieces, membersOf, not, timeIs, withValue } from './query.ts'
 
 /** What the trail needs of the reading that it belongs to. */
 export interface Reading {
@@ -89,7 +89,8 @@ export class ContextFetcher {
       return 0
     }
     let fetched = 0
-    for (const piece of inPieces(places, values)) fetched += await this.#fetch(withValue(places, piece))
+    for (const piece of inPieces(places, this.#members(what, values)))
+      fetched += await this.#fetch(withValue(places, piece))
     return fetched
   }
 
@@ -131,12 +132,21 @@ export class ContextFetcher {
         miss(
           `The index does not know who made a call, so that nothing could be asked for by it: ${users.size + addresses.size} accounts were not followed.`,
         )
-      for (const piece of inPieces(mapping.user, users))
+      for (const piece of inPieces(mapping.user, this.#members('user', users)))
         fetched += await this.#fetch(query(all(client, withValue(mapping.user, piece))))
       for (const piece of inPieces([...mapping.address, ...clauses], addresses))
         fetched += await this.#fetch(query(all(client, withAddress(mapping.address, piece))))
     }
     return fetched
+  }
+
+  #members(what: string, values: ReadonlySet<string>): ReadonlySet<string> {
+    const { members, cut } = membersOf(values)
+    if (cut > 0)
+      this.#reading.miss(
+        `The ${what} of some records is a list of more than 300 characters, by which nothing can be asked for: ${cut} were not followed.`,
+      )
+    return members
   }
 
   /** Without session and trace, or with empty ones, or with some that are too long to be asked for. */
