@@ -144,6 +144,31 @@ describe.skipIf(skipWithoutElasticsearch('review --export from Elasticsearch'))(
     })
     keepsItsWord(() => folder)
 
+    it('says how many calls the index could not be asked for, as the name of their server is too long', async () => {
+      const place = workplace(
+        registry,
+        `invocations: {kind: elasticsearch, node: "${es.url}", index: "long", format: otel}\n`,
+      )
+      const short = { type: 'keyword', ignore_above: 5 }
+      const properties = { timestamp: { type: 'date' }, 'mcp.server.name': short }
+      await es.call('PUT', '/long', { mappings: { properties } })
+      const call = (n: number) => ({
+        timestamp: `2026-11-20T10:00:0${n}Z`,
+        'mcp.method.name': 'tools/call',
+        'mcp.server.name': 'io.acme/crm',
+        'gen_ai.tool.name': 'lookup',
+        span_id: `long-${n}`,
+      })
+      await es.index('long', [call(1), call(2)])
+      const ran = await mcpIr(['review', 'io.acme/crm', ...until, '--export', 'out.ndjson', '--json'], { cwd: place })
+      expect(ran.code).toBe(3)
+      expect(ran.json.result.output).toMatchObject({ records: 2, export: { records: 0 } })
+      expect(ran.json.result.output.gaps).toContainEqual(
+        expect.stringMatching(/^The export holds 2 calls fewer than were counted: .*ignore_above/),
+      )
+      rmSync(place, { recursive: true, force: true })
+    })
+
     it('goes on when the cluster has gone in the middle and has come back', async () => {
       let halted: Promise<void> | undefined
       const part = join(folder, 'halted.ndjson.part')
