@@ -13,15 +13,18 @@ export function buildStanding(input: {
     containment(input.runs, moment('contained')),
     credentialStanding(input.credentials),
     recovery(input.runs, moment('recovered')),
-    {
-      topic: 'open',
-      label: 'Still open',
-      state: input.open.length === 0 ? 'good' : 'partly',
-      value: input.open.length === 0 ? 'Nothing' : plural(input.open.length, 'point'),
-      detail:
-        input.open.length === 0 ? 'No step left anything behind that it knows of.' : 'Listed under “What remains”.',
-    },
+    openPoints(input.open, input.runs.some(isFinished)),
   ]
+}
+
+/** That nothing is open says something only where something was done. */
+function openPoints(open: readonly string[], begun: boolean): Standing {
+  const base = { topic: 'open', label: 'Still open' } as const
+  if (open.length > 0)
+    return { ...base, state: 'partly', value: plural(open.length, 'point'), detail: 'Listed under “What remains”.' }
+  return begun
+    ? { ...base, state: 'good', value: 'Nothing', detail: 'No step left anything behind that it knows of.' }
+    : { ...base, state: 'unknown', value: 'Not begun', detail: 'No step was done in this case.' }
 }
 
 function containment(runs: readonly Run[], moment: Moment | undefined): Standing {

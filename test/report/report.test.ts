@@ -239,6 +239,11 @@ it('folds what is long and still draws it', async () => {
   expect(html).toContain('note 4999')
 })
 
+it('says of a case in which nothing was done that nothing was begun, not that nothing is open', async () => {
+  const journal = new JournalBuilder('2026-11-23T02:11:08.114Z').add('case.opened', opened())
+  expect(card(await reportOn(journal.record), 'open')).toMatchObject({ state: 'unknown', value: 'Not begun' })
+})
+
 function finish(journal: JournalBuilder, step: string, use: string, state: 'verified' | 'failed'): void {
   journal
     .after(1000)
