@@ -9,8 +9,8 @@ import type { CredentialOf } from '../../registry/port.ts'
 import { decoded } from '../aws/deny.ts'
 import { all, callerOf, openIam, orAbsent, orUnread, type Unread } from '../aws/iam.ts'
 import { granted, sameAccount } from './aws/granted.ts'
-import { isOurDeny, managedPolicies, managedPolicy, parsed } from './aws/managed.ts'
-import { controlPolicies } from './aws/organization.ts'
+import { isOurDeny, managedPolicies, managedPolicy, managedPolicyReads, parsed } from './aws/managed.ts'
+import { controlPolicies, controlPolicyReads } from './aws/organization.ts'
 import type { Granted, Powers, PowersCall } from './port.ts'
 
 /** What a role may do: its inline and attached policies, within its boundary and those of the organization. */
@@ -21,12 +21,8 @@ export const powers: Powers<CredentialOf<'aws-iam-role'>> = {
     'iam:GetRolePolicy',
     'iam:ListRolePolicies',
     'iam:ListAttachedRolePolicies',
-    'iam:GetPolicy',
-    'iam:GetPolicyVersion',
-    'organizations:DescribeOrganization',
-    'organizations:DescribePolicy',
-    'organizations:ListParents',
-    'organizations:ListPoliciesForTarget',
+    ...managedPolicyReads,
+    ...controlPolicyReads,
   ],
   of,
 }

@@ -14,8 +14,8 @@ import { decoded } from '../aws/deny.ts'
 import { all, callerOf, type Iam, openIam, orAbsent, orUnread, type Unread } from '../aws/iam.ts'
 import { granted, sameAccount } from './aws/granted.ts'
 import type { NamedPolicy } from './aws/judge.ts'
-import { isOurDeny, managedPolicies, managedPolicy, parsed } from './aws/managed.ts'
-import { controlPolicies } from './aws/organization.ts'
+import { isOurDeny, managedPolicies, managedPolicy, managedPolicyReads, parsed } from './aws/managed.ts'
+import { controlPolicies, controlPolicyReads } from './aws/organization.ts'
 import type { Granted, Powers, PowersCall } from './port.ts'
 
 /** What a user may do: its own policies and those of its groups, within its boundary and those of the organization. */
@@ -30,12 +30,8 @@ export const powers: Powers<CredentialOf<'aws-iam-user'>> = {
     'iam:GetGroupPolicy',
     'iam:ListGroupPolicies',
     'iam:ListAttachedGroupPolicies',
-    'iam:GetPolicy',
-    'iam:GetPolicyVersion',
-    'organizations:DescribeOrganization',
-    'organizations:DescribePolicy',
-    'organizations:ListParents',
-    'organizations:ListPoliciesForTarget',
+    ...managedPolicyReads,
+    ...controlPolicyReads,
   ],
   of,
 }

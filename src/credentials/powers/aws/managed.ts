@@ -3,6 +3,9 @@ import { decoded, olderSessions, readDeny } from '../../aws/deny.ts'
 import { type Iam, orUnread, type Unread } from '../../aws/iam.ts'
 import type { NamedPolicy } from './judge.ts'
 
+/** What reading managed policies needs. */
+export const managedPolicyReads = ['iam:GetPolicy', 'iam:GetPolicyVersion'] as const
+
 /** What the managed policies say; those that could not be read are missing, and told in `unread`. */
 export async function managedPolicies(
   iam: Iam,

@@ -10,6 +10,14 @@ import { all, type Unread } from '../../aws/iam.ts'
 import type { NamedPolicy, PolicySet } from './judge.ts'
 import { parsed } from './managed.ts'
 
+/** What reading the control policies needs. */
+export const controlPolicyReads = [
+  'organizations:DescribeOrganization',
+  'organizations:DescribePolicy',
+  'organizations:ListParents',
+  'organizations:ListPoliciesForTarget',
+] as const
+
 /** An organization is at most five levels of units deep. */
 const deepest = 8
 
