@@ -36,23 +36,24 @@ const target = (): CredentialTarget<CredentialOf<'vault-token'>> => ({
 })
 
 /** As the plan of an earlier run in the same case has it. */
-const seen = (accessor: string) => () => [
-  {
-    change: {
-      id: '1',
-      action: 'revoke-token',
-      target: `token with accessor ${accessor}`,
-      summary: '',
-      effect: 'irreversible' as const,
-      priority: 'essential' as const,
-      after: [],
-      breaks: [],
-      params: { accessor, made: false },
+const seen = (accessor: string) => () =>
+  [
+    {
+      change: {
+        id: '1',
+        action: 'revoke-token',
+        target: `token with accessor ${accessor}`,
+        summary: '',
+        effect: 'irreversible' as const,
+        priority: 'essential' as const,
+        after: [],
+        breaks: [],
+        params: { accessor, made: false },
+      },
+      receipt: {},
+      recorded: [],
     },
-    receipt: {},
-    recorded: [],
-  },
-]
+  ] as const
 
 it('an accessor that HashiCorp Vault does not know (any more) is a dead token, and leases that could not be revoked are counted', async () => {
   const verdict = await adapter.verify(callFor({ ...target(), past: seen('abc') }, 'revoke'))
@@ -79,5 +80,27 @@ it('an accessor that may not be looked up is not called dead', async () => {
     await expect(adapter.verify(callFor(target(), 'revoke'))).rejects.toMatchObject({ code: 'denied' })
   } finally {
     answers['/v1/auth/token/lookup-accessor'] = [403, body ?? {}]
+  }
+})
+
+it('a token that its parent is taking along at this moment is revoked all the same: refused once, and gone when asked again', async () => {
+  const revoke = '/v1/auth/token/revoke-accessor'
+  const [{ change }] = seen('abc')()
+  const apply = () =>
+    adapter.actions['revoke-token']?.apply(change, {
+      ...callFor(target(), 'revoke'),
+      record: async () => undefined,
+      recorded: [],
+    })
+  answers[revoke] = [400, { errors: ['1 error occurred:\n\t* some other words\n\n'] }]
+  try {
+    await expect(apply()).rejects.toMatchObject({ code: 'partial' })
+    const gone = setTimeout(() => {
+      answers[revoke] = [403, { errors: ['1 error occurred:\n\t* invalid accessor\n\n'] }]
+    }, 50)
+    await expect(apply()).resolves.toEqual({})
+    clearTimeout(gone)
+  } finally {
+    delete answers[revoke]
   }
 })

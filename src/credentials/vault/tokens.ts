@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Action, Call, Change, Json, JsonObject, Observation } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import { type CredentialTarget, stage } from '../port.ts'
@@ -23,6 +24,11 @@ export interface Token {
   readonly meta: Readonly<Record<string, unknown>>
 }
 
+/** OpenBao says 400, HashiCorp Vault 403, and both mean that there is none. */
+function isNoToken(status: number, said: string): boolean {
+  return status === 404 || /invalid accessor/.test(said)
+}
+
 /** @returns undefined when there is no such token (any more) */
 export async function lookUp(vault: VaultClient, accessor: string): Promise<Token | undefined> {
   const answer = await vault.request({
@@ -33,8 +39,7 @@ export async function lookUp(vault: VaultClient, accessor: string): Promise<Toke
     expected: [400, 403, 404],
   })
   if (answer.status === 200) return tokenOf(answer.data)
-  // OpenBao says 400, HashiCorp Vault 403, and both mean that there is none.
-  if (answer.status === 404 || /invalid accessor/.test(answer.said)) return undefined
+  if (isNoToken(answer.status, answer.said)) return undefined
   throw new IrError(
     answer.status === 403 ? 'denied' : 'unreachable',
     `Vault does not say what the token with accessor ${accessor} is (${answer.status})`,
@@ -218,18 +223,24 @@ export const revokeToken: Action<CredentialTarget> = {
   async apply({ params }, call) {
     mayGoOn(call)
     const accessor = textField(params, 'accessor')
-    const answer = await vaultClient(call).request({
-      method: 'POST',
-      path: 'auth/token/revoke-accessor',
-      body: { accessor },
-      nature: 'repeat',
-      expected: [400, 403, 404],
-    })
-    if (answer.status < 400 || answer.status === 404 || /invalid accessor/.test(answer.said)) return {}
-    throw new IrError(
-      answer.status === 403 ? 'denied' : 'partial',
-      `Vault does not revoke the token with accessor ${accessor} (${answer.status})`,
-    )
+    const vault = vaultClient(call)
+    for (let attempt = 1; ; attempt++) {
+      const { status, said } = await vault.request({
+        method: 'POST',
+        path: 'auth/token/revoke-accessor',
+        body: { accessor },
+        nature: 'repeat',
+        expected: [400, 403, 404],
+      })
+      if (status < 400 || isNoToken(status, said)) return {}
+      if (status === 403 || attempt === 3)
+        throw new IrError(
+          status === 403 ? 'denied' : 'partial',
+          `Vault does not revoke the token with accessor ${accessor} (${status})`,
+        )
+      // 400 in other words is said while its parent's revocation, which takes it along, is under way.
+      await sleep(100 * attempt, undefined, { signal: call.signal }).catch(() => mayGoOn(call))
+    }
   },
   async settle({ params }, call) {
     const found = await lookUp(vaultClient(call), textField(params, 'accessor'))
