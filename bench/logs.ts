@@ -65,28 +65,32 @@ async function exports(print: (line: string) => void, folder: string): Promise<v
   const es = await startElasticsearch('2g')
   try {
     print(`export from Elasticsearch, best of ${rounds} in turn (bounds: 4 times elasticdump; 250 MB, flat)`)
-    for (const [at, size] of sizes.entries()) {
+    let pages: readonly number[] = pageSizes
+    for (const size of sizes) {
       const index = `log-${size}`
       await makeLog(es, index, { number_of_shards: 1 })
       await es.index(index, lines(size))
       await es.call('POST', `/${index}/_forcemerge?max_num_segments=1`)
       const ours: Measured[] = []
-      const theirs: Measured[] = []
+      const theirs: (Measured & { readonly page: number })[] = []
       for (let round = 0; round < rounds; round += 1) {
         ours.push(
           await measured([join(bundled, 'logs-export.mjs'), es.url, index, join(folder, `ours-${size}-${round}`)]),
         )
-        // The peer is measured at the smaller size: at the larger one it takes minutes and says nothing more.
-        if (at === 0)
-          for (const page of pageSizes)
-            theirs.push(await dumped(es, index, page, join(folder, `theirs-${page}-${round}`)))
+        for (const page of pages) {
+          const file = join(folder, `theirs-${page}-${round}`)
+          theirs.push({ page, ...(await dumped(es, index, page, file)) })
+          await rm(file)
+        }
       }
       const best = fastest(ours)
       print(
         `  mcp-ir       ${shown(size, best)}  peak ${(Math.max(...ours.map(({ rss }) => rss)) / 1e6).toFixed(0)} MB`,
       )
-      if (theirs.length === 0) continue
-      print(`  elasticdump  ${shown(size, fastest(theirs))}   ratio ${(fastest(theirs).ms / best.ms).toFixed(1)}`)
+      const peer = fastest(theirs)
+      print(`  elasticdump  ${shown(size, peer)}   ratio ${(peer.ms / best.ms).toFixed(1)}, ${peer.page} a page`)
+      // Its best page size is looked for at the smaller size only: at the larger one a run takes more than half a minute.
+      pages = [peer.page]
     }
   } finally {
     await es.stop()
@@ -188,8 +192,8 @@ async function dumped(es: Elasticsearch, index: string, page: number, file: stri
   ])
 }
 
-function fastest(all: readonly Measured[]): Measured {
-  return all.toSorted((a, b) => a.ms - b.ms)[0] as Measured
+function fastest<T extends Measured>(all: readonly T[]): T {
+  return all.toSorted((a, b) => a.ms - b.ms)[0] as T
 }
 
 function shown(records: number, { ms }: Measured): string {

@@ -13,8 +13,13 @@ export interface Cluster {
   readonly name: string
   /** An answer that is small. @throws IrError unreachable, denied; Refused when it says no to the request itself */
   ask(method: 'GET' | 'POST' | 'DELETE', path: string, body?: Json): Promise<Json>
-  /** The bytes of an answer; undefined when it has more than `longest`. @throws as `ask` */
-  bytes(path: string, body: Json, longest: number): Promise<Buffer | undefined>
+  /**
+   * The bytes of an answer; undefined when it has more than `longest`. They are put into `room` where they fit, so that whoever
+   * asks for many large ones can use the memory again.
+   *
+   * @throws as `ask`
+   */
+  bytes(path: string, body: Json, longest: number, room?: Buffer): Promise<Buffer | undefined>
   close(): Promise<void>
 }
 
@@ -36,6 +41,8 @@ const attempts = 5
 const pauseMs = 250
 /** Small answers; field capabilities of a very wide mapping are the largest. */
 const longestAnswer = 64 << 20
+/** What most answers fit into. */
+const smallAnswer = 16 << 10
 const again = new Set([429, 502, 503, 504])
 
 /**
@@ -48,7 +55,7 @@ export async function connect(node: string, signal: AbortSignal, env: Env = proc
   const client = new Client({ node, maxRetries: 0, requestTimeout: timeoutMs, ...(await secretsOf(url, env)) })
   const name = safe(url.host)
 
-  const once = async (method: string, path: string, body: Json | undefined, longest: number) => {
+  const once = async (method: string, path: string, body: Json | undefined, longest: number, room?: Buffer) => {
     const headers = {
       accept: 'application/json',
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
@@ -57,13 +64,13 @@ export async function connect(node: string, signal: AbortSignal, env: Env = proc
       { method, path, ...(body === undefined ? {} : { body: body as Record<string, unknown> }) },
       { asStream: true, meta: true, signal, headers },
     )
-    return { status: statusCode ?? 0, bytes: await collected(stream, longest) }
+    return { status: statusCode ?? 0, bytes: await collected(stream, longest, room) }
   }
-  const exchange = async (method: string, path: string, body: Json | undefined, longest: number) => {
+  const exchange = async (method: string, path: string, body: Json | undefined, longest: number, room?: Buffer) => {
     for (let attempt = 1; ; attempt += 1) {
       const last = attempt === attempts
       try {
-        const answer = await once(method, path, body, longest)
+        const answer = await once(method, path, body, longest, room)
         if (answer.status < 400) return answer.bytes
         if (last || !again.has(answer.status)) throw refusal(name, answer.status, answer.bytes)
       } catch (error) {
@@ -76,7 +83,7 @@ export async function connect(node: string, signal: AbortSignal, env: Env = proc
   }
   return {
     name,
-    bytes: (path, body, longest) => exchange('POST', path, body, longest),
+    bytes: (path, body, longest, room) => exchange('POST', path, body, longest, room),
     async ask(method, path, body) {
       const bytes = await exchange(method, path, body, longestAnswer)
       try {
@@ -124,18 +131,23 @@ async function certificates(file: string): Promise<Buffer> {
   }
 }
 
-async function collected(stream: Readable, longest: number): Promise<Buffer | undefined> {
-  const pieces: Buffer[] = []
+async function collected(stream: Readable, longest: number, room?: Buffer): Promise<Buffer | undefined> {
+  let into = room ?? Buffer.allocUnsafeSlow(smallAnswer)
   let size = 0
   for await (const piece of stream as AsyncIterable<Buffer>) {
-    size += piece.length
-    if (size > longest) {
+    if (size + piece.length > longest) {
       stream.destroy()
       return undefined
     }
-    pieces.push(piece)
+    if (size + piece.length > into.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(size + piece.length, into.length * 2))
+      into.copy(larger, 0, 0, size)
+      into = larger
+    }
+    piece.copy(into, size)
+    size += piece.length
   }
-  return Buffer.concat(pieces, size)
+  return into.subarray(0, size)
 }
 
 /** Of an error's answer only its type is repeated, and only when it looks like one. */

@@ -48,7 +48,10 @@ export async function exportTo(
 ): Promise<Exported> {
   const note = join(notes, `export-${createHash('sha256').update(question.file).digest('hex').slice(0, 16)}.json`)
   const before = await progressIn(note, question)
-  if (before?.complete === true) return finish(before, note)
+  if (before?.complete === true) {
+    await name(before, note)
+    return exportedOf(before)
+  }
   if (await isThere(question.file)) throw taken(question.file)
   const part = `${question.file}.part`
   const handle = await openPart(part, before !== undefined)
@@ -83,7 +86,8 @@ export async function exportTo(
     await handle.sync()
     const done = state(written, true)
     await keep(note, done)
-    return await finish(done, note)
+    await name(done, note)
+    return exportedOf(done)
   } catch (error) {
     if (!(error instanceof IrError) || error.code !== 'unreachable' || written === undefined || written.bytes === 0)
       throw error
@@ -177,29 +181,28 @@ async function goOn(handle: FileHandle, part: string, before: Progress): Promise
   return { bytes: before.bytes, records: before.records, mark: before.mark, hash }
 }
 
-/** Gives the whole file its name, unless that has happened. */
-async function finish(
-  { source: _, names: _names, mark: _mark, complete: _complete, ...exported }: Progress,
-  note: string,
-): Promise<Exported> {
-  const { file, sha256 } = exported
+function exportedOf({ file, window, records, bytes, sha256 }: Progress): Exported {
+  return { file, window, records, bytes, sha256 }
+}
+
+/** Gives the whole file its name, unless that has happened. @throws IrError refused when what has that name is something else */
+async function name({ file, sha256 }: Progress, note: string): Promise<void> {
   const part = `${file}.part`
-  if (await isThere(part)) {
-    try {
-      await link(part, file)
-    } catch (error) {
-      if (systemCode(error) !== 'EEXIST') throw error
-    }
-    await unlink(part)
-    const folder = await open(dirname(file), 'r')
-    await folder.sync()
-    await folder.close()
-  }
-  if ((await hashOf(file)) !== sha256)
+  const isNamed = await link(part, file).then(
+    () => true,
+    (error: unknown) => {
+      if (!['EEXIST', 'ENOENT'].includes(systemCode(error) ?? '')) throw error
+      return false
+    },
+  )
+  if (!isNamed && (await hashOf(file)) !== sha256)
     throw new IrError('refused', `${safe(file)} is not what this case had exported (${safe(note)}).`, {
       hints: ['Name another file.'],
     })
-  return exported
+  if (await isThere(part)) await unlink(part)
+  const folder = await open(dirname(file), 'r')
+  await folder.sync()
+  await folder.close()
 }
 
 async function hashOf(file: string): Promise<string | undefined> {

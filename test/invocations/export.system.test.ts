@@ -176,7 +176,7 @@ describe.skipIf(skipWithoutElasticsearch('review --export from Elasticsearch'))(
         mcpIr(['review', 'io.acme/crm', ...until, '--export', 'halted.ndjson', '--json'], { cwd: folder, started })
       const broken = await run(
         () =>
-          void whenLarger(part, 12 << 20, () => {
+          void whenLarger(part, 1 << 20, () => {
             halted = es.halt()
           }),
       )

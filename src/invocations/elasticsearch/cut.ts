@@ -1,121 +1,87 @@
-const [quote, backslash, comma, colon, newline, carriage, space] = [0x22, 0x5c, 0x2c, 0x3a, 0x0a, 0x0d, 0x20]
-const [openBrace, closeBrace, openBracket, closeBracket] = [0x7b, 0x7d, 0x5b, 0x5d]
+const [comma, colon, newline, carriage, space, minus] = [0x2c, 0x3a, 0x0a, 0x0d, 0x20, 0x2d]
+const [openBrace, openBracket, closeBracket, zero, nine] = [0x7b, 0x5b, 0x5d, 0x30, 0x39]
+const hitsKey = Buffer.from('"hits":[')
+const sourceKey = Buffer.from('"_source":')
+const sortKey = Buffer.from(',"sort":[')
 
 /** One page of a search, without its records ever having been parsed. */
 export interface Page {
   /** All of the answer but its hits. */
   readonly envelope: Readonly<Record<string, unknown>>
   readonly count: number
-  /** The records in their order, each with an end of line: views into the answer, byte for byte as they were shipped. */
-  readonly lines: readonly Buffer[]
-  /** The sort values of a hit. */
-  sort(hit: number): readonly (number | string | null)[]
+  /** The records in their order, each with an end of line, byte for byte as they were shipped. */
+  readonly bytes: Buffer
+  /** One of them, with its end of line: a view. */
+  line(hit: number): Buffer
+  /** The first sort value of each hit, where it is a whole number; NaN elsewhere. */
+  readonly times: readonly number[]
+  /** The sort values of the last hit; undefined when there is none. */
+  readonly last: readonly (number | string | null)[] | undefined
 }
 
 /**
- * Takes the records out of a search's answer by looking at braces, brackets and strings only: parsing is what costs, and a record
- * need not be understood to be kept. The end of line is written over the byte behind each record.
+ * Takes the records out of a search's answer without looking at what they hold: parsing is what costs, and a record need not be
+ * understood to be kept. Each hit ends with the name of a clause of the query, and that name is `mark`, which was drawn at random
+ * after the record was written: no record can hold it. Quotes inside of strings have a backslash before them, so that no id or name
+ * can imitate the keys that are looked for. The records are moved together inside `body`, which is theirs from then on.
  *
  * @throws SyntaxError when this is no answer of a search
  */
-export function cutPage(body: Buffer): Page {
-  // A quote inside a string has a backslash before it, so that this cannot stand in anything that was logged.
-  const list = body.indexOf('"hits":[')
+export function cutPage(body: Buffer, mark: string): Page {
+  const list = body.indexOf(hitsKey)
   if (list === -1) throw new SyntaxError('no hits')
-  const begin = list + '"hits":['.length
-  const lines: Buffer[] = []
-  const sorts: number[] = []
+  const begin = list + hitsKey.length
+  const tail = Buffer.from(`],"matched_queries":["${mark}"]}`)
+  const ends: number[] = []
+  const times: number[] = []
   const wrapped = body.includes(newline)
+  let last: Page['last']
+  let put = begin
   let at = begin
-  while (body[at] !== closeBracket) {
+  for (let end = body.indexOf(tail, at); end !== -1; end = body.indexOf(tail, at)) {
     if (body[at] === comma) at += 1
-    const hit = cutHit(body, at)
-    at = hit.end
-    if (hit.from === undefined || hit.to === undefined) throw new SyntaxError('a hit without its source')
-    const line = body.subarray(hit.from, hit.to + 1)
-    if (wrapped) unwrap(line)
-    lines.push(line)
-    sorts.push(hit.sort ?? -1, hit.sortEnd ?? -1)
+    if (body[at] !== openBrace) throw new SyntaxError('no hit')
+    const from = body.indexOf(sourceKey, at) + sourceKey.length
+    // Sort values are numbers: nothing that was logged stands between them and the mark.
+    let sort = end - 1
+    while (sort > from && body[sort] !== openBracket) sort -= 1
+    const to = sort + 1 - sortKey.length
+    if (from < at || to < from || body[to] !== comma || body[sort - 1] !== colon)
+      throw new SyntaxError('a hit without its source')
+    times.push(wholeNumber(body, sort + 1))
+    if (body[end + tail.length] === closeBracket)
+      last = JSON.parse(body.toString('latin1', sort, end + 1)) as Page['last']
+    if (wrapped) unwrap(body.subarray(from, to))
+    body.copyWithin(put, from, to)
+    put += to - from
+    body[put] = newline
+    put += 1
+    ends.push(put)
+    at = end + tail.length
   }
+  if (body[at] !== closeBracket) throw new SyntaxError('a hit without its mark')
   const envelope = Buffer.concat([body.subarray(0, begin), body.subarray(at)]).toString('utf8')
-  for (const line of lines) line[line.length - 1] = newline
   return {
     envelope: JSON.parse(envelope) as Record<string, unknown>,
-    count: lines.length,
-    lines,
-    sort: (hit) =>
-      JSON.parse(body.toString('latin1', sorts[hit * 2], sorts[hit * 2 + 1])) as (number | string | null)[],
+    count: ends.length,
+    bytes: body.subarray(begin, put),
+    line: (hit) => body.subarray(ends[hit - 1] ?? begin, ends[hit]),
+    times,
+    last,
   }
 }
 
-interface Hit {
-  /** Where its source begins and ends. */
-  from?: number
-  to?: number
-  sort?: number
-  sortEnd?: number
-  end: number
-}
-
-function cutHit(body: Buffer, start: number): Hit {
-  if (body[start] !== openBrace) throw new SyntaxError('no hit')
-  const hit: Hit = { end: start }
-  let at = start + 1
-  while (body[at] !== closeBrace) {
-    if (body[at] === comma) at += 1
-    const key = at + 1
-    at = pastString(body, at)
-    const keyEnd = at - 1
-    if (body[at] !== colon) throw new SyntaxError('no value')
-    const from = at + 1
-    at = pastValue(body, from)
-    if (isKey(body, key, keyEnd, '_source')) {
-      hit.from = from
-      hit.to = at
-    } else if (isKey(body, key, keyEnd, 'sort')) {
-      hit.sort = from
-      hit.sortEnd = at
-    }
+function wholeNumber(body: Buffer, from: number): number {
+  const negative = body[from] === minus
+  let value = 0
+  let at = negative ? from + 1 : from
+  const first = at
+  for (let byte = body[at] ?? 0; byte >= zero && byte <= nine; byte = body[at] ?? 0) {
+    value = value * 10 + byte - zero
+    at += 1
   }
-  hit.end = at + 1
-  return hit
-}
-
-function isKey(body: Buffer, from: number, to: number, key: string): boolean {
-  if (to - from !== key.length) return false
-  for (let at = 0; at < key.length; at += 1) if (body[from + at] !== key.charCodeAt(at)) return false
-  return true
-}
-
-function pastValue(body: Buffer, from: number): number {
-  const first = body[from]
-  if (first === quote) return pastString(body, from)
-  if (first !== openBrace && first !== openBracket) {
-    let at = from
-    while (at < body.length && body[at] !== comma && body[at] !== closeBrace && body[at] !== closeBracket) at += 1
-    return at
-  }
-  let depth = 0
-  for (let at = from; at < body.length; at += 1) {
-    const byte = body[at]
-    if (byte === quote) at = pastString(body, at) - 1
-    else if (byte === openBrace || byte === openBracket) depth += 1
-    else if (byte === closeBrace || byte === closeBracket) {
-      depth -= 1
-      if (depth === 0) return at + 1
-    }
-  }
-  throw new SyntaxError('the answer breaks off')
-}
-
-/** @returns the place behind the closing quote */
-function pastString(body: Buffer, from: number): number {
-  for (let at = from + 1; at < body.length; at += 1) {
-    const byte = body[at]
-    if (byte === backslash) at += 1
-    else if (byte === quote) return at + 1
-  }
-  throw new SyntaxError('the answer breaks off')
+  const ended = body[at] === comma || body[at] === closeBracket
+  return at === first || !ended ? Number.NaN : negative ? -value : value
 }
 
 /** A record that was shipped with line ends between its members: outside of strings they mean nothing, and inside they cannot be. */

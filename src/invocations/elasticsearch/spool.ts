@@ -27,11 +27,11 @@ export class Spool {
     const files = new Map<number, { readonly path: string; readonly handle: FileHandle }>()
     let records = 0
     let failure: IrError | undefined
-    const write = async ({ lines }: Page, slice: number) => {
+    const write = async ({ bytes, count }: Page, slice: number) => {
       const file = files.get(slice) ?? (await this.#file())
       files.set(slice, file)
-      await file.handle.writev(lines as Buffer[])
-      records += lines.length
+      await file.handle.writeFile(bytes)
+      records += count
     }
     try {
       await view.each(query, write)
@@ -45,11 +45,11 @@ export class Spool {
   }
 
   /** One page. */
-  async keep({ lines }: Page): Promise<string[]> {
-    if (lines.length === 0) return []
+  async keep({ bytes, count }: Page): Promise<string[]> {
+    if (count === 0) return []
     const { path, handle } = await this.#file()
     try {
-      await handle.writev(lines as Buffer[])
+      await handle.writeFile(bytes)
     } finally {
       await handle.close()
     }

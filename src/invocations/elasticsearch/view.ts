@@ -1,19 +1,24 @@
+import { randomBytes } from 'node:crypto'
 import type { Cluster, Json } from '../../elasticsearch/client.ts'
 import { IrError } from '../../errors.ts'
 import { cutPage, type Page } from './cut.ts'
+import { all } from './query.ts'
 
 /** Records in a page: the most that an index gives by default. */
 const mostHits = 10_000
 /** Bytes that a page should have, and those beyond which it is asked for again with fewer records. */
-const usualPage = 2 << 20
+const usualPage = 4 << 20
 const longestPage = 48 << 20
 /** Of a single record: what a cluster takes at all is 100 MB. */
 const longestRecord = 128 << 20
+/** Memory that is kept for pages to come. */
+const mostRooms = 8
+const largestRoom = 16 << 20
 /** Two ask at once: the cluster then works while we cut. */
 const slices = 2
 const keepAlive = '10m'
 
-type Sort = readonly (number | string | null)[]
+type Search = Json & { readonly query: Json; readonly sort: Json | readonly unknown[] }
 
 /** The log as it was at one moment, however long it is read: a point in time. */
 export class View {
@@ -24,6 +29,10 @@ export class View {
   readonly #incomplete = new Set<string>()
   /** Records in a page that was right for the last one. */
   #size = 1000
+  /** Memory of pages that are done with: what large answers are read into anew each time costs more than the rest of reading them. */
+  readonly #rooms: Buffer[] = []
+  /** Nobody could know it when the records were written. */
+  readonly #mark = randomBytes(16).toString('hex')
 
   private constructor(cluster: Cluster, id: string, signal: AbortSignal) {
     this.cluster = cluster
@@ -89,26 +98,28 @@ export class View {
   }
 
   /** All that a search finds, page after page, as it sorts them. */
-  async *pages(body: Json): AsyncGenerator<Page> {
-    let after: Sort | undefined
+  async *pages(search: Search): AsyncGenerator<Page> {
+    let after: Page['last']
     for (;;) {
-      const { page, size } = await this.page({ ...body, ...(after === undefined ? {} : { search_after: after }) })
+      const { page, size } = await this.page({ ...search, ...(after === undefined ? {} : { search_after: after }) })
       if (page.count > 0) yield page
       if (page.count < size) return
-      after = page.sort(page.count - 1)
+      after = page.last
     }
   }
 
   /** One page, with as many records as fit. @returns how many were asked for: with fewer, there are no more */
-  async page(body: Json, most = mostHits): Promise<{ readonly page: Page; readonly size: number }> {
+  async page(search: Search, most = mostHits): Promise<{ readonly page: Page; readonly size: number }> {
+    const query = all(search.query, { match_all: { _name: this.#mark } })
     for (;;) {
       this.#signal.throwIfAborted()
       const size = Math.min(this.#size, most)
-      const search = { track_total_hits: false, ...body, size, ...this.#pit() }
+      const body = { track_total_hits: false, ...search, query, size, ...this.#pit() }
       const bytes = await this.cluster.bytes(
         '/_search?allow_partial_search_results=true',
-        search,
+        body,
         size === 1 ? longestRecord : longestPage,
+        this.#rooms.pop(),
       )
       if (bytes === undefined) {
         if (size === 1)
@@ -126,9 +137,15 @@ export class View {
     }
   }
 
+  /** Says that a page is done with: another one will lie where it lies. */
+  release({ bytes }: Page): void {
+    if (this.#rooms.length < mostRooms && bytes.buffer.byteLength <= largestRoom)
+      this.#rooms.push(Buffer.from(bytes.buffer))
+  }
+
   #cut(bytes: Buffer): Page {
     try {
-      const page = cutPage(bytes)
+      const page = cutPage(bytes, this.#mark)
       this.#note(page.envelope)
       return page
     } catch (error) {
