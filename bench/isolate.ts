@@ -20,7 +20,7 @@ const server = 'io.acme/crm'
 const sizes = [
   { instances: 1, rounds: 3 },
   { instances: 10, rounds: 1 },
-  { instances: 100, rounds: 1 },
+  { instances: 100, rounds: 3 },
 ]
 /** How many calls at once moto is asked for its limit with. */
 const widths = [8, 16]

@@ -135,6 +135,8 @@ export interface ActionCall<Target> extends Call<Target> {
 
 /** What an act does, how to tell that it happened and how it is undone stand together. */
 export interface Action<Target> {
+  /** How many changes of this kind go in one call: where they can, so many of them are made at once. Default 1. */
+  readonly together?: number
   /**
    * Makes the change. Throws IrError with `ambiguous` when it may have happened; `denied` when it was not permitted.
    * Calls that create something must not be retried by the client: `settle` decides.

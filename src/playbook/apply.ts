@@ -52,11 +52,15 @@ export async function applyAll(tasks: readonly Task[], context: ApplyContext): P
   const running = new Set<Promise<void>>()
   const failed = new Map<string, Open>()
   let broken: unknown
+  /** Calls under way, about: changes that go together in one call share it. */
+  let load = 0
   let bestEffort = 0
 
   const start = (task: Task): void => {
-    const one = task.change.priority === 'best-effort' ? 1 : 0
-    bestEffort += one
+    const share = 1 / inOneCall(task)
+    const ofBestEffort = task.change.priority === 'best-effort' ? share : 0
+    load += share
+    bestEffort += ofBestEffort
     const work = perform(task, context)
       .then((error) => {
         if (error === undefined) queue.applied(task)
@@ -66,14 +70,15 @@ export async function applyAll(tasks: readonly Task[], context: ApplyContext): P
         broken ??= error
       })
       .finally(() => {
-        bestEffort -= one
         running.delete(work)
+        load = running.size === 0 ? 0 : load - share
+        bestEffort = running.size === 0 ? 0 : bestEffort - ofBestEffort
       })
     running.add(work)
   }
 
   const goesOn = (): boolean => broken === undefined && !context.signal.aborted
-  const next = (): Task | undefined => (goesOn() && running.size < width ? queue.take(bestEffort) : undefined)
+  const next = (): Task | undefined => (goesOn() && load < width ? queue.take(bestEffort) : undefined)
   for (;;) {
     for (let task = next(); task !== undefined; task = next()) start(task)
     if (running.size > 0) await Promise.race(running)
@@ -96,7 +101,7 @@ class Queue {
   /** How many others each still waits for; gone once it was taken. */
   readonly #waiting = new Map<Task, number>()
   readonly #dependents = new Map<string, Task[]>()
-  readonly #ready = { essential: [] as Task[], 'best-effort': [] as Task[] }
+  readonly #ready = { essential: new Ready(), 'best-effort': new Ready() }
   /** Those whose stage has not come, by stage. */
   readonly #later = new Map<number, Task[]>()
   #stage = Number.NEGATIVE_INFINITY
@@ -113,10 +118,10 @@ class Queue {
     }
   }
 
-  /** @param bestEffort how many of these are under way: while the cut is to come, half of the places are kept for it */
+  /** @param bestEffort how many calls of these are under way: while the cut is to come, half of the places are kept for it */
   take(bestEffort: number): Task | undefined {
     const room = this.#essential === 0 || bestEffort < width / 2
-    const task = this.#ready.essential.shift() ?? (room ? this.#ready['best-effort'].shift() : undefined)
+    const task = this.#ready.essential.take() ?? (room ? this.#ready['best-effort'].take() : undefined)
     if (task === undefined) return undefined
     this.#waiting.delete(task)
     if (task.change.priority === 'essential') this.#essential--
@@ -150,7 +155,22 @@ class Queue {
   #offer(task: Task): void {
     const { stage = 1, priority } = task.change
     if (stage > this.#stage) listAt(this.#later, stage).push(task)
-    else this.#ready[priority].push(task)
+    else this.#ready[priority].add(task, this.#dependents.has(task.change.id) || inOneCall(task) > 1)
+  }
+}
+
+/** In the order in which they became ready; before the others what others wait for, and what can share a call. */
+class Ready {
+  readonly #soon: Task[] = []
+  readonly #then: Task[] = []
+
+  add(task: Task, soon: boolean): void {
+    const list = soon ? this.#soon : this.#then
+    list.push(task)
+  }
+
+  take(): Task | undefined {
+    return this.#soon.shift() ?? this.#then.shift()
   }
 }
 
@@ -236,15 +256,25 @@ interface Act {
   settle(call: ActionCall<unknown>): Promise<Receipt | undefined>
 }
 
-function actOf({ adapter, change, undoes }: Task): Act {
-  const action = (undoes?.change ?? change).action
-  const found: Action<unknown> | undefined = adapter.actions[action]
-  if (found === undefined) throw new TypeError(`the adapter has no action ${action}`)
+function actionOf({ adapter, change, undoes }: Task): Action<unknown> {
+  const name = (undoes?.change ?? change).action
+  const found = adapter.actions[name]
+  if (found === undefined) throw new TypeError(`the adapter has no action ${name}`)
+  return found
+}
+
+function inOneCall(task: Task): number {
+  return actionOf(task).together ?? 1
+}
+
+function actOf(task: Task): Act {
+  const { change, undoes } = task
+  const found = actionOf(task)
   if (undoes === undefined) {
     return { apply: (call) => found.apply(change, call), settle: (call) => found.settle(change, call) }
   }
   const { undo } = found
-  if (undo === undefined) throw new TypeError(`${action} cannot be undone`)
+  if (undo === undefined) throw new TypeError(`${undoes.change.action} cannot be undone`)
   return {
     apply: (call) => undo.apply(undoes.change, undoes.receipt, call),
     settle: (call) => undo.settle(undoes.change, undoes.receipt, call),

@@ -267,6 +267,47 @@ describe('a step', () => {
     incident.close()
   })
 
+  test('changes that go in one call are made at once, as many as fit into it, and what others wait for comes first', async () => {
+    const world = new World()
+    const plain = Object.fromEntries(Array.from({ length: 30 }, (_, n) => [`plain ${n}`, {}]))
+    const adapter = adapterOf(world, {
+      ...plain,
+      gate: {},
+      ...Object.fromEntries(
+        Array.from({ length: 40 }, (_, n) => [`member ${n}`, { action: 'leave', after: ['gate'] }]),
+      ),
+    })
+    const flip = adapter.actions.flip as Action<unknown>
+    const begun: string[] = []
+    let leaving = 0
+    let most = 0
+    const leave: Action<unknown> = {
+      ...flip,
+      together: 20,
+      apply: async (change, call) => {
+        most = Math.max(most, ++leaving)
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        leaving--
+        return flip.apply(change, call)
+      },
+    }
+    const first: Action<unknown> = {
+      ...flip,
+      apply: async (change, call) => {
+        begun.push(change.target)
+        await new Promise((resolve) => setTimeout(resolve, 1))
+        return flip.apply(change, call)
+      },
+    }
+    const incident = newCase()
+    const actions = { flip: first, leave }
+    expect(await run(incident, kindOf({ ...adapter, actions }))).toMatchObject({ state: 'done', open: [] })
+    expect(begun[0]).toBe('gate')
+    expect(begun).toHaveLength(31)
+    expect(most).toBe(40)
+    incident.close()
+  })
+
   test('what is best effort never takes all places while the cut is to come', async () => {
     const world = new World()
     let hanging = 0

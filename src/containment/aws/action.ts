@@ -6,6 +6,8 @@ import type { Target } from './reading.ts'
 
 /** What one change does, how it is observed and how it is put back, in terms of its parameters and its undo. */
 export interface Kind<Params, Undo> {
+  /** How many of them go in one call; see Action. */
+  readonly together?: number
   /** @returns what is worth keeping of it */
   apply(params: Params, call: ActionCall<Target>, change: Change): Promise<Json | undefined>
   /** What was done, as a fact that can be looked at again once nothing of it is left to be seen in the plan. */
@@ -31,8 +33,9 @@ export function actionsOf<K extends string>(kinds: Record<K, AwsAction>): Record
   return Object.fromEntries(entries) as Record<K, Action<Target>>
 }
 
-function actionOf({ apply, holds, back }: AwsAction): Action<Target> {
+function actionOf({ apply, holds, back, together = 1 }: AwsAction): Action<Target> {
   const action: Action<Target> = {
+    together,
     async apply(change, call) {
       notInterrupted(call.signal)
       await mustBeHere([change], call)

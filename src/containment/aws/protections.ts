@@ -107,6 +107,7 @@ export const keepVolume: Kind<VolumeParams, unknown> = {
 }
 
 export const tagInstance: Kind<InstanceParams, { value: string | null }> = {
+  together: atOnce,
   async apply({ instance }, call) {
     await setTag(call, instance, call.caseId)
   },

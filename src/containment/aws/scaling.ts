@@ -195,6 +195,7 @@ export const lowerMinimum: Kind<MinimumParams, { minSize: number }> = {
 }
 
 export const detachFromScaling: Kind<DetachParams, DetachUndo> = {
+  together: atOnce,
   claim: ({ instance, scaling }) => gone(instance, scaling),
   async apply(params, call) {
     await detach(call, params)

@@ -68,6 +68,7 @@ async function eachTogether(
 }
 
 export const deregisterTargets: Kind<TargetsParams, { targets: TargetDescription[] }> = {
+  together: atOnce,
   claim,
   async apply({ arn, targets }, call) {
     await eachTogether(call, `deregister ${arn}`, targets, (Targets) =>
