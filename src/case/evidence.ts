@@ -45,7 +45,7 @@ export class EvidenceStore implements Evidence {
       throw new StorageError(`Evidence ${name} could not be written (${systemCode(error)}).`, { cause: error })
     }
     if (!this.#stored().has(keyOf(ref)))
-      this.#journal.append('evidence.stored', { ...ref, path: `evidence/${ref.sha256}` })
+      await this.#journal.commit('evidence.stored', { ...ref, path: `evidence/${ref.sha256}` })
     // Written once more for each put, it would be a square of them.
     if (this.#stored().size > this.#listed * 1.25) this.writeManifest()
     return ref

@@ -29,7 +29,8 @@ export function spokenOf(policies: readonly string[], paths: readonly string[]):
   const all = new Set(paths)
   for (const rule of new Set(policies.flatMap(rulesOf).map(({ path }) => path.replace(/^\//, '')))) {
     if (isUnclear(rule) || rule.includes('+')) {
-      for (const path of paths) if (matches(rule, path)) found.add(path)
+      const begins = beginningOf(rule)
+      for (const path of paths) if (path.startsWith(begins) && matches(rule, path)) found.add(path)
     } else if (rule.endsWith('*')) {
       for (const path of paths) if (path.startsWith(rule.slice(0, -1))) found.add(path)
     } else if (all.has(rule)) found.add(rule)
@@ -100,6 +101,13 @@ function endOf(text: string, start: number): number {
     else if (!quoted && character === '}' && --depth === 0) return index
   }
   return text.length
+}
+
+/** The parts before the first that may be anything: whatever a rule matches begins so. */
+function beginningOf(rule: string): string {
+  if (rule.includes('\\')) return ''
+  const plain = rule.slice(0, rule.search(/[+*]|\{\{|$/))
+  return plain.slice(0, plain.lastIndexOf('/') + 1)
 }
 
 function matches(rule: string, path: string): boolean {
