@@ -28,7 +28,7 @@ export function filesInvocations(config: FilesConfig, now: () => Date, oneByOne?
     check: (signal) => check(log, config, signal),
     review,
     async *export(names, window, signal, after) {
-      const reviewed = await review(names, window, signal)
+      const reviewed = await review(names, window, signal, { tools: [], paths: [], parameters: false })
       try {
         yield* exportOf(reviewed.raw, after)
       } finally {

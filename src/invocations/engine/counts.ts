@@ -36,15 +36,15 @@ function during({ since, until }: Limits): string {
 
 /**
  * Makes the view `name` of the lines that are there now and for which `where` holds, each once; and the table
- * `copies_of_name` of those that are left out. There are few of them as a rule: only lines whose keys have the same hash
- * as others are put in order, the rest stays where it is.
+ * `copies_of_name` of those that are left out. There are few of them as a rule: only lines that have the same
+ * number as others are put in order, the rest stays where it is.
  */
 async function once(database: Database, name: string, where: string): Promise<void> {
   const [row] = await database.rows('SELECT coalesce(max(rowid), -1) AS last FROM lines')
   const some = `FROM lines WHERE rowid <= ${whole(row?.last)} AND ${where}`
   await database.run(
     `CREATE TABLE copies_of_${name} AS SELECT rowid AS place, key ${some}
-     AND hash(key) IN (SELECT hash(key) AS same ${some} GROUP BY same HAVING count(*) > 1)
+     AND same IN (SELECT same ${some} GROUP BY same HAVING count(*) > 1)
      QUALIFY ${copyNumber} > 1`,
   )
   const [copies] = await database.rows(`SELECT count(*) AS n FROM copies_of_${name}`)

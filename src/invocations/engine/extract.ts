@@ -223,10 +223,18 @@ export const macros = [
     lambda member: json_array(left(member[1], ${parameterNames.longest}), size_of(member[2]))))::VARCHAR END`,
 ]
 
-/** One row for each line of the log; only short values, so that memory stays apart from what the suspect wrote. */
-export const linesTable = `CREATE TABLE lines (file BIGINT, n BIGINT, size BIGINT, readable BOOLEAN, is_call BOOLEAN, takes BOOLEAN, lists BOOLEAN, mine BOOLEAN, t BIGINT, ends BIGINT,
+/**
+ * One row for each line of the log; only short values, so that memory stays apart from what the suspect wrote. What follows from
+ * other columns is not stored: `key`, the same for copies of one record, and `same`, a number that is the same for the same key.
+ */
+export function linesTable(format: LogFormat): string {
+  const parts = identityOf(format)
+  return `CREATE TABLE lines (file BIGINT, n BIGINT, size BIGINT, readable BOOLEAN, is_call BOOLEAN, takes BOOLEAN, lists BOOLEAN, mine BOOLEAN, t BIGINT, ends BIGINT,
   server VARCHAR, tool VARCHAR, caller VARCHAR, agent VARCHAR, person VARCHAR, address VARCHAR, session VARCHAR, trace VARCHAR,
-  id VARCHAR, key VARCHAR, touched VARCHAR, members VARCHAR, failed BOOLEAN, refused BOOLEAN, listing VARCHAR, rows BIGINT, bytes BIGINT, sent BIGINT, has_params BOOLEAN, has_response BOOLEAN)`
+  id VARCHAR, line VARCHAR, touched VARCHAR, members VARCHAR, failed BOOLEAN, refused BOOLEAN, listing VARCHAR, rows BIGINT, bytes BIGINT, sent BIGINT, has_params BOOLEAN, has_response BOOLEAN,
+  key VARCHAR GENERATED ALWAYS AS (CASE WHEN line IS NULL THEN ${parts.map((part) => `length(${part}) || ':' || ${part}`).join(' || ')} ELSE line END) VIRTUAL,
+  same UBIGINT GENERATED ALWAYS AS (hash(coalesce(line, ${parts[0]}), ${[...parts.slice(1), 'line'].join(', ')})) VIRTUAL)`
+}
 
 /** Tools of which it is wanted what they touch. */
 export const touchingTable = 'CREATE TABLE touching (tool VARCHAR)'
@@ -240,7 +248,7 @@ export function linesQuery(
   format: LogFormat,
   from: string,
   present: ReadonlySet<string>,
-  { tools, paths }: Touched,
+  { tools, paths, parameters = true }: Touched,
 ): string {
   const f = format.fields
   // What every line is asked, and what only those of this server are asked.
@@ -275,8 +283,8 @@ export function linesQuery(
     SELECT $file AS file, n, strlen(json) AS size, json IS NOT NULL AS readable, is_call, takes, lists, mine, t,
       ${format.timeIsEnd === true ? 't' : 't + greatest(coalesce(duration, 0), 0)'} AS ends,
       named(server) AS server, coalesce(tool, 'unknown') AS tool, caller, agent, person, address, session, trace,
-      CASE WHEN touches THEN ${valuesAt(paths)} END AS touched, CASE WHEN mine AND is_call THEN members(told) END AS members,
-      coalesce(named(id), 'line:' || left(line, 16)) AS id, ${identity(format)} AS key,
+      CASE WHEN touches THEN ${valuesAt(paths)} END AS touched, ${parameters ? 'CASE WHEN mine AND is_call THEN members(told) END' : 'NULL'} AS members,
+      coalesce(named(id), 'line:' || left(line, 16)) AS id, line,
       CASE WHEN w IS NOT NULL THEN failed END AS failed, mine AND refused AS refused,
       CASE WHEN mine AND takes THEN listing(inside) END AS listing,
       coalesce(rows_said, counted(inside, kinds)) AS rows,
@@ -327,12 +335,10 @@ function usableId(id: string): string {
   return `CASE WHEN starts_with(${id}, '00000000') AND regexp_full_match(${id}, '0{8,}') THEN NULL ELSE ${id} END`
 }
 
-/** What copies of a record have in common. Lengths go first, so that no value can imitate the next one. */
-function identity(format: LogFormat): string {
+/** What copies of a record that has an id have in common. In the key lengths go first, so that no value can imitate the next one. */
+function identityOf(format: LogFormat): readonly string[] {
   const columns = { time: 't', session: 'session', trace: 'trace', tool: 'tool' }
-  const within = (format.idWithin ?? []).map((part) => `coalesce(CAST(${columns[part]} AS VARCHAR), '')`)
-  const parts = ['named(id)', ...within].map((part) => `length(${part}) || ':' || ${part}`)
-  return `CASE WHEN id IS NULL THEN line ELSE ${parts.join(' || ')} END`
+  return ['id', ...(format.idWithin ?? []).map((part) => `coalesce(CAST(${columns[part]} AS VARCHAR), '')`)]
 }
 
 /** TRUE, FALSE or, when the log does not say, NULL. */

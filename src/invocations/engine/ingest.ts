@@ -169,7 +169,7 @@ async function load(job: Job, source: Source): Promise<Loaded> {
         if (fixed !== undefined) mended += 1
         const kept = trimmed(fixed === undefined ? line : Buffer.from(fixed))
         n += 1
-        add(longRow(format, index, n, kept, names, { tools, paths: touched.paths }))
+        add(longRow(format, index, n, kept, names, { ...touched, tools }))
         return kept
       },
       signal,
@@ -187,7 +187,7 @@ function longRow(
   n: number,
   line: Buffer,
   names: readonly string[],
-  { tools, paths }: { readonly tools: ReadonlySet<string>; readonly paths: Touched['paths'] },
+  { tools, paths, parameters = true }: Omit<Touched, 'tools'> & { readonly tools: ReadonlySet<string> },
 ) {
   const start = [BigInt(file), BigInt(n), BigInt(line.length)]
   let value: unknown
@@ -197,14 +197,14 @@ function longRow(
     return [...start, false, false, false, false, false, ...Array.from({ length: 20 }, () => undefined), false, false]
   }
   const read = readLine(format, line, value, names)
-  const { t, ends, server, tool, caller, agent, user, address, session, trace, id, key } = read
+  const { t, ends, server, tool, caller, agent, user, address, session, trace, id, line: nameless } = read
   const own = read.isCall && read.mine
   const number = (from: number | undefined) => (own && from !== undefined ? BigInt(from) : undefined)
   return [
     ...[...start, true, read.isCall, read.takes, read.lists, read.mine, t, ends, server, tool],
-    ...[caller, agent, user, address, session, trace, id, key],
+    ...[caller, agent, user, address, session, trace, id, nameless],
     read.isCall && tools.has(tool) ? JSON.stringify(paths.map((path) => read.at(path) ?? null)) : undefined,
-    own ? members(read.told) : undefined,
+    own && parameters ? members(read.told) : undefined,
     own ? read.failed : undefined,
     read.mine && read.refused,
     read.mine && read.takes ? listing(read.listing) : undefined,

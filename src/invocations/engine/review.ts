@@ -133,7 +133,7 @@ export async function lookInto<T>(log: Log, signal: AbortSignal, work: (job: Job
   try {
     return await database.interruptible(signal, async () =>
       work({
-        ...(await prepared(database, log, { names: [], touched: { tools: [], paths: [] } }, signal)),
+        ...(await prepared(database, log, { names: [], touched: { tools: [], paths: [], parameters: false } }, signal)),
         limit: 1000,
       }),
     )
@@ -150,7 +150,7 @@ async function prepared(
   { names, touched }: Pick<Question, 'names' | 'touched'>,
   signal: AbortSignal,
 ): Promise<Job> {
-  for (const table of [linesTable, touchingTable, minutesTable]) await database.run(table)
+  for (const table of [linesTable(format), touchingTable, minutesTable]) await database.run(table)
   const tools = [...new Set(touched.tools)]
   if (tools.length > 0) await database.run('INSERT INTO touching SELECT unnest($tools)', { tools })
   return { database, format, names, touched, signal, oneByOne }

@@ -25,8 +25,8 @@ export interface ReadLine {
   readonly session: string | undefined
   readonly trace: string | undefined
   readonly id: string | undefined
-  /** The same for copies of one record. */
-  readonly key: string | undefined
+  /** A hash of the whole line, for one without an id: copies are told by it. */
+  readonly line: string | undefined
   readonly failed: boolean | undefined
   /** For want of rights or of a valid identity. */
   readonly refused: boolean
@@ -71,14 +71,12 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
         ? end - t
         : 0n
   const hash = createHash('sha256').update(line).digest('hex')
-  const parts = { time: t?.toString(), session, trace, tool: named(tool) }
   const told = asked(parsed(params)?.value ?? params)
   const carries = carried(response)
   const reached = (path: string) => {
     const [from, ...keys] = path.split('.')
     return named(asText(memberAt(keys, from === 'params' ? told : carries)))
   }
-  const identity = [named(id) ?? '', ...(format.idWithin ?? []).map((part) => parts[part] ?? '')]
   return {
     isCall,
     takes: taken !== undefined && format.takes?.values.includes(taken) === true,
@@ -95,7 +93,7 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
     session,
     trace,
     id: named(id) ?? `line:${hash.slice(0, 16)}`,
-    key: id === undefined ? hash : identity.map((part) => `${[...part].length}:${part}`).join(''),
+    line: id === undefined ? hash : undefined,
     failed: failed(format, text),
     refused: refused(format, text),
     listing: isListing(carries) ? carries : undefined,
