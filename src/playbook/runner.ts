@@ -572,7 +572,7 @@ function stateOf(
 
 function openPoint(change: Change, error: string): string {
   const command = change.command === undefined ? '' : ` Somebody with the right can run: ${change.command}`
-  return `${change.summary}: ${error}.${command}`
+  return `${change.summary}: ${error.replace(/\.$/, '')}.${command}`
 }
 
 /** Whether the approval of somebody else than who acts is still missing. */

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -154,6 +155,26 @@ describe('an image in a registry', () => {
 
   test('without an expected signer or digest there is nothing to verify against: code 2', async () => {
     expect((await verifying(right, ['--trusted-root', root])).code).toBe(2)
+  })
+
+  test('also where the right one is on the last of several pages', async () => {
+    registry.pageSize = 1
+    const { code } = await verifying(crowded)
+    registry.pageSize = undefined
+    expect(code).toBe(0)
+    expect(registry.asked.filter((path) => path.includes('/referrers/')).length).toBeGreaterThan(3)
+  })
+
+  test('a list that goes on elsewhere over plain HTTP is refused; one without end is not followed for ever', async () => {
+    const goesOn = (to: string) => (request: IncomingMessage, response: ServerResponse) => {
+      if (request.url?.includes('/referrers/') === true) response.setHeader('link', `<${to}>; rel="next"`)
+      return false
+    }
+    registry.meddle = goesOn('http://192.0.2.1/v2/more')
+    expect((await verifying(right)).code).toBe(4)
+    registry.meddle = goesOn('?again=1')
+    expect((await verifying(unsigned)).state).toBe('unverifiable')
+    registry.meddle = () => false
   })
 
   test('also where the registry has no referrers API, or wants the token that anybody gets', async () => {

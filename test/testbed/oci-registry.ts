@@ -97,6 +97,8 @@ export interface OciRegistry {
   readonly host: string
   /** Whether it knows the referrers API; else there is an index under a tag. */
   referrersApi: boolean
+  /** So many referrers in one answer; undefined: all. */
+  pageSize: number | undefined
   /** Whether it demands the token that it hands to anybody. */
   token: boolean
   /** Before it answers: returns true when the answer was given. */
@@ -126,6 +128,13 @@ export async function ociRegistry(store: ImageStore): Promise<OciRegistry> {
     }
     const [, kind, reference = ''] = /^\/v2\/acme\/crm\/(manifests|blobs|referrers)\/(.+)$/.exec(pathname) ?? []
     if (kind === 'blobs') return void send(store.blobs.get(reference), 'application/octet-stream')
+    if (kind === 'referrers' && registry.referrersApi && registry.pageSize !== undefined) {
+      const { manifests, ...rest } = JSON.parse(store.referrers(reference).toString()) as { manifests: unknown[] }
+      const from = Number(new URL(request.url ?? '', 'http://localhost').searchParams.get('last') ?? 0)
+      const to = from + registry.pageSize
+      if (to < manifests.length) response.setHeader('link', `<${pathname}?last=${to}>; rel="next"`)
+      return void send(Buffer.from(JSON.stringify({ ...rest, manifests: manifests.slice(from, to) })), index)
+    }
     if (kind === 'referrers') return void send(registry.referrersApi ? store.referrers(reference) : undefined, index)
     const fallback = /^sha256-([0-9a-f]{64})$/.exec(reference)?.[1]
     if (fallback !== undefined && !registry.referrersApi) return void send(store.referrers(`sha256:${fallback}`), index)
@@ -135,6 +144,7 @@ export async function ociRegistry(store: ImageStore): Promise<OciRegistry> {
   const registry: OciRegistry = {
     host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     referrersApi: true,
+    pageSize: undefined,
     token: false,
     meddle: () => false,
     asked: [],

@@ -62,14 +62,20 @@ export async function startPostgres(): Promise<Postgres> {
     return client
   }
   let own: pg.Client | undefined = await connect(admin)
+  let last: Promise<unknown> = Promise.resolve()
   return {
     host: '127.0.0.1',
     port,
     admin,
     connect,
     async sql(text, values = []) {
-      own ??= await connect(admin)
-      return (await own.query(text, [...values])).rows
+      // One after the other: a client that is asked while it is at work warns of it.
+      const turn = last.then(async () => {
+        own ??= await connect(admin)
+        return (await own.query(text, [...values])).rows
+      })
+      last = turn.catch(() => undefined)
+      return await turn
     },
     log: () => said.join('\n'),
     async halt() {

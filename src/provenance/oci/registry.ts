@@ -7,6 +7,7 @@ import {
   digestOf,
   type ImageSource,
   maxManifestBytes,
+  maxReferrers,
   parseManifest,
 } from './descriptor.ts'
 import type { ImageReference } from './reference.ts'
@@ -32,7 +33,13 @@ export function registrySource({ host, name }: ImageReference): ImageSource {
   const base = new URL(`${scheme}//${host === 'docker.io' ? 'registry-1.docker.io' : host}/v2/${name}/`)
   let token: string | undefined
 
-  async function get(path: string, limit: number, signal: AbortSignal): Promise<Buffer | undefined> {
+  const get = async (path: string, limit: number, signal: AbortSignal) => (await answer(path, limit, signal))?.bytes
+
+  async function answer(
+    path: string | URL,
+    limit: number,
+    signal: AbortSignal,
+  ): Promise<{ readonly bytes: Buffer; readonly next: URL | undefined } | undefined> {
     let url = new URL(path, base)
     let asked = false
     for (let hops = 0; hops <= maxRedirects; hops++) {
@@ -53,9 +60,15 @@ export function registrySource({ host, name }: ImageReference): ImageSource {
           hints: ['Copy the image to a layout on disk (skopeo copy docker://… oci:FOLDER) and verify that.'],
         })
       if (response.status !== 200) throw new IrError('unreachable', `${safe(host)} answers with ${response.status}.`)
-      return await bounded(response, limit, host)
+      return { bytes: await bounded(response, limit, host), next: nextOf(response, url) }
     }
     throw new IrError('unreachable', `${safe(host)} redirects without end.`)
+  }
+
+  /** Where a list goes on (distribution specification, Link header). */
+  function nextOf(response: Response, url: URL): URL | undefined {
+    const [, next] = /<([^>]*)>\s*;[^,]*\brel="?next"?/i.exec(response.headers.get('link') ?? '') ?? []
+    return next === undefined || !URL.canParse(next, url.href) ? undefined : secure(new URL(next, url))
   }
 
   function secure(url: URL): URL {
@@ -126,11 +139,18 @@ export function registrySource({ host, name }: ImageReference): ImageSource {
     },
     blob: async (digest, limit, signal) => checked(await get(`blobs/${digest}`, limit, signal), digest),
     async referrers(digest, signal): Promise<readonly Descriptor[]> {
-      const index =
-        (await get(`referrers/${digest}`, maxManifestBytes, signal)) ??
+      let page =
+        (await answer(`referrers/${digest}`, maxManifestBytes, signal)) ??
         // Of a registry that does not know the referrers API: the index under a tag that is made of the digest.
-        (await get(`manifests/${digest.replace(':', '-')}`, maxManifestBytes, signal))
-      return index === undefined ? [] : (parseManifest(index)?.manifests ?? [])
+        (await answer(`manifests/${digest.replace(':', '-')}`, maxManifestBytes, signal))
+      const found: Descriptor[] = []
+      for (let pages = 1; page !== undefined; pages++) {
+        found.push(...(parseManifest(page.bytes)?.manifests ?? []))
+        // One more than are read says that there are more.
+        if (page.next === undefined || found.length > maxReferrers || pages === maxReferrers) break
+        page = await answer(page.next, maxManifestBytes, signal)
+      }
+      return found
     },
   }
 }
