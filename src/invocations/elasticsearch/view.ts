@@ -11,6 +11,8 @@ const usualPage = 4 << 20
 const longestPage = 48 << 20
 /** Of a single record: what a cluster takes at all is 100 MB. */
 const longestRecord = 128 << 20
+/** Looking up what a hit has beside its source is a sixth of the cluster's work. */
+const onlySource = { stored_fields: [], _source: true }
 /** Memory that is kept for pages to come. */
 const mostRooms = 8
 const largestRoom = 16 << 20
@@ -32,7 +34,7 @@ export class View {
   /** Memory of pages that are done with: what large answers are read into anew each time costs more than the rest of reading them. */
   readonly #rooms: Buffer[] = []
   /** Nobody could know it when the records were written. */
-  readonly #mark = randomBytes(16).toString('hex')
+  readonly #mark = randomBytes(8).toString('base64url')
 
   private constructor(cluster: Cluster, id: string, signal: AbortSignal) {
     this.cluster = cluster
@@ -114,7 +116,7 @@ export class View {
     for (;;) {
       this.#signal.throwIfAborted()
       const size = Math.min(this.#size, most)
-      const body = { track_total_hits: false, ...search, query, size, ...this.#pit() }
+      const body = { ...onlySource, track_total_hits: false, ...search, query, size, ...this.#pit() }
       const bytes = await this.cluster.bytes(
         '/_search?allow_partial_search_results=true',
         body,
