@@ -127,7 +127,10 @@ export interface Call<Target> {
 
 /** What `apply` and `settle` get in addition. */
 export interface ActionCall<Target> extends Call<Target> {
-  /** Journals (fsynced) a fact that a resumed run will need, for example issued(ref) before delivered(ref). Never secret. */
+  /**
+   * Journals (fsynced) a fact that a resumed run will need, for example issued(ref) before delivered(ref). Never secret. With
+   * `stands: true` it says as well that the change is to be put back even if it never ends well.
+   */
   readonly record: (data: JsonObject) => Promise<void>
   /** What earlier tries of this same change recorded, in order. */
   readonly recorded: readonly JsonObject[]

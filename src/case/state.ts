@@ -225,7 +225,10 @@ export function isWhole(finished: Pick<Events['step.finished'], 'state' | 'only'
   return isDone(finished.state) && finished.only === undefined
 }
 
-/** Changes of steps of this kind that stand, oldest first: what an undoing step puts back, last one first. */
+/**
+ * Changes of steps of this kind that stand, oldest first: what an undoing step puts back, last one first. One that failed, or was
+ * cut short, stands too once it has recorded that it does (`stands`): from then on there is something to put back.
+ */
 export function standing(lines: readonly Line[], use: string): readonly StandingChange[] {
   const found = new Map<string, StandingChange>()
   const planned = new Map<string, Omit<StandingChange, 'receipt'>>()
@@ -251,6 +254,10 @@ export function standing(lines: readonly Line[], use: string): readonly Standing
         if (operation.key.startsWith('client:')) continue
         if (line.data.only === undefined || line.data.only === operation.key) found.delete(id)
       }
+    }
+    if (line.kind === 'change.recorded' && line.data.data.stands === true) {
+      const plan = planned.get(line.data.id)
+      if (plan?.use === use && !found.has(line.data.id)) found.set(line.data.id, { ...plan, receipt: {} })
     }
     if (line.kind === 'change.applied') {
       const original = undoes.get(line.data.id)

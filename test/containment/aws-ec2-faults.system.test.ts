@@ -207,6 +207,7 @@ describe.skipIf(skip)('containment aws-ec2, between the two steps through the op
   /** One interface, which may pass through; and the groups that it was put into, as the calls came. */
   async function hopping() {
     const world = await buildAwsWorld(moto.url, 1, { large: false })
+    const original = await world.describe()
     const incident = new AwsIncident({ group: world.group, cut: 'auto' })
     const [eni = ''] = (await groupsOf(world.aws, world.instances)).keys()
     proxy.calls.length = 0
@@ -222,7 +223,7 @@ describe.skipIf(skip)('containment aws-ec2, between the two steps through the op
       const [group = ''] = await stands()
       return (await rulesOf(world.aws, group)) > 0
     }
-    return { world, incident, eni, sets, open }
+    return { world, original, incident, eni, sets, open }
   }
 
   it('opens once and closes after it', async () => {
@@ -253,6 +254,18 @@ describe.skipIf(skip)('containment aws-ec2, between the two steps through the op
     expect(sets().map(({ params }) => params.get('SecurityGroupId.1'))).not.toContain(opened)
     const original = await incident.run(release)
     expect([original.state, original.open]).toEqual(['done', []])
+  })
+
+  it('puts back what stands open when it was never closed: release alone does it', async () => {
+    const { world, original, incident, sets, open } = await hopping()
+    proxy.fault = (call) => (sets().indexOf(call) > 0 ? { deny: 'OperationNotPermitted' } : undefined)
+    await incident.run(isolate)
+    expect(await open()).toBe(true)
+    proxy.fault = () => undefined
+    const released = await incident.run(release)
+    expect([released.state, released.open]).toEqual(['done', []])
+    expect(await world.describe()).toEqual(original)
+    expect((await incident.run(release)).state).toBe('nothing-to-do')
   })
 
   it('closes before it ends when it is interrupted between the two, and a killed one closes first', async () => {

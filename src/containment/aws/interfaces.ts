@@ -128,9 +128,10 @@ export const isolateInterface: Kind<InterfaceParams, { groups: string[] }> = {
       if (groups.length === 0) return [`the former groups of ${eni} are not known`]
       const now = await groupsNow(call, eni)
       if (now === undefined) return [`${eni} no longer exists`]
-      const group = await findGroup(call, vpc, name)
+      // The open one is ours too: a cut that failed half way left it there.
+      const ours = await Promise.all([findGroup(call, vpc, name), findGroup(call, vpc, hopName(name))])
       const as = now.join(', ')
-      return (now.length === 1 && now[0] === group) || as === groups.join(', ')
+      return (now.length === 1 && ours.includes(now[0])) || as === groups.join(', ')
         ? []
         : [`${eni} is in ${as} now, and would be put back into ${groups.join(', ')}`]
     },
@@ -158,7 +159,7 @@ async function passThrough(
   eni: string,
   through: string,
 ): Promise<'through' | 'not' | 'perhaps'> {
-  await call.record({ opening: through })
+  await call.record({ opening: through, stands: true })
   try {
     await within(openMs, `Opening ${eni}`, undefined, (until) => setGroups(call, eni, [through], until))
   } catch (error) {
