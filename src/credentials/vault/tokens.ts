@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Action, Call, Change, Json, JsonObject, Observation } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import { type CredentialTarget, stage } from '../port.ts'
@@ -223,24 +222,18 @@ export const revokeToken: Action<CredentialTarget> = {
   async apply({ params }, call) {
     mayGoOn(call)
     const accessor = textField(params, 'accessor')
-    const vault = vaultClient(call)
-    for (let attempt = 1; ; attempt++) {
-      const { status, said } = await vault.request({
-        method: 'POST',
-        path: 'auth/token/revoke-accessor',
-        body: { accessor },
-        nature: 'repeat',
-        expected: [400, 403, 404],
-      })
-      if (status < 400 || isNoToken(status, said)) return {}
-      if (status === 403 || attempt === 3)
-        throw new IrError(
-          status === 403 ? 'denied' : 'partial',
-          `Vault does not revoke the token with accessor ${accessor} (${status})`,
-        )
-      // 400 in other words is said while its parent's revocation, which takes it along, is under way.
-      await sleep(100 * attempt, undefined, { signal: call.signal }).catch(() => mayGoOn(call))
-    }
+    const { status, said } = await vaultClient(call).request({
+      method: 'POST',
+      path: 'auth/token/revoke-accessor',
+      body: { accessor },
+      nature: 'repeat',
+      expected: [400, 403, 404],
+    })
+    if (status < 400 || isNoToken(status, said)) return {}
+    const message = `Vault does not revoke the token with accessor ${accessor} (${status})`
+    if (status === 403) throw new IrError('denied', message)
+    // 400 in other words is said while its parent's revocation, which takes it along, is under way.
+    throw new IrError('partial', message, { ambiguous: true })
   },
   async settle({ params }, call) {
     const found = await lookUp(vaultClient(call), textField(params, 'accessor'))
