@@ -158,9 +158,9 @@ async function fetch(view: View, asked: Asked, query: Json, part: Part): Promise
   }
   const pages: Page[] = []
   for await (const page of view.pages(search)) pages.push(page)
-  const [first = { bytes: Buffer.alloc(0), count: 0 }, ...more] = pages
-  if (more.length === 0 && (pages[0] === undefined || isInOrder(pages[0])))
-    return { part, pages, bytes: first.bytes, records: first.count, found: first.count }
+  const [only] = pages
+  if (only !== undefined && pages.length === 1 && isInOrder(only))
+    return { part, pages, bytes: only.bytes, records: only.count, found: only.count }
   const timed = pages.flatMap((page) => page.times.map((time, hit) => ({ time, line: page.line(hit) })))
   timed.sort((a, b) => a.time - b.time || a.line.compare(b.line))
   const lines = timed.filter(

@@ -228,12 +228,13 @@ export const macros = [
  * other columns is not stored: `key`, the same for copies of one record, and `same`, a number that is the same for the same key.
  */
 export function linesTable(format: LogFormat): string {
-  const parts = identityOf(format)
+  const within = withinOf(format)
+  const parts = ['id', ...within]
   return `CREATE TABLE lines (file BIGINT, n BIGINT, size BIGINT, readable BOOLEAN, is_call BOOLEAN, takes BOOLEAN, lists BOOLEAN, mine BOOLEAN, t BIGINT, ends BIGINT,
   server VARCHAR, tool VARCHAR, caller VARCHAR, agent VARCHAR, person VARCHAR, address VARCHAR, session VARCHAR, trace VARCHAR,
   id VARCHAR, line VARCHAR, touched VARCHAR, members VARCHAR, failed BOOLEAN, refused BOOLEAN, listing VARCHAR, rows BIGINT, bytes BIGINT, sent BIGINT, has_params BOOLEAN, has_response BOOLEAN,
   key VARCHAR GENERATED ALWAYS AS (CASE WHEN line IS NULL THEN ${parts.map((part) => `length(${part}) || ':' || ${part}`).join(' || ')} ELSE line END) VIRTUAL,
-  same UBIGINT GENERATED ALWAYS AS (hash(coalesce(line, ${parts[0]}), ${[...parts.slice(1), 'line'].join(', ')})) VIRTUAL)`
+  same UBIGINT GENERATED ALWAYS AS (hash(${['coalesce(line, id)', ...within].join(', ')})) VIRTUAL)`
 }
 
 /** Tools of which it is wanted what they touch. */
@@ -335,10 +336,10 @@ function usableId(id: string): string {
   return `CASE WHEN starts_with(${id}, '00000000') AND regexp_full_match(${id}, '0{8,}') THEN NULL ELSE ${id} END`
 }
 
-/** What copies of a record that has an id have in common. In the key lengths go first, so that no value can imitate the next one. */
-function identityOf(format: LogFormat): readonly string[] {
+/** What copies of a record have in common beside their id. In the key lengths go first, so that no value can imitate the next one. */
+function withinOf(format: LogFormat): readonly string[] {
   const columns = { time: 't', session: 'session', trace: 'trace', tool: 'tool' }
-  return ['id', ...(format.idWithin ?? []).map((part) => `coalesce(CAST(${columns[part]} AS VARCHAR), '')`)]
+  return (format.idWithin ?? []).map((part) => `coalesce(CAST(${columns[part]} AS VARCHAR), '')`)
 }
 
 /** TRUE, FALSE or, when the log does not say, NULL. */
