@@ -1,5 +1,5 @@
 // One esbuild bundle with shared chunks: a command loads its own file and what it imports lazily, nothing else (start-up
-// bound: docs/decisions/0002-bundle.md). Native packages stay outside.
+// bound: docs/decisions/0002-start-up.md). Native packages stay outside.
 import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Plugin } from '@oclif/core'
@@ -17,6 +17,8 @@ const common = {
   format: 'esm',
   target: 'node22',
   logLevel: 'warning',
+  // ES modules first: only of them esbuild can leave out what nobody calls, which is most of an SDK.
+  mainFields: ['module', 'main'],
   legalComments: 'none',
   minifySyntax: true,
   minifyWhitespace: true,

@@ -6,6 +6,7 @@ import { IrError, systemCode } from '../errors.ts'
 import type { StepWatch } from '../incident.ts'
 import { expectationsOf, provenance } from '../provenance/index.ts'
 import { loadRegistry } from '../registry/load.ts'
+import { number } from '../ui/format.ts'
 import { safe } from '../ui/safe-text.ts'
 import { type Company, serverName } from './company.ts'
 import { findMarked } from './processes.ts'
@@ -112,7 +113,7 @@ export function measure(
 export function shown(value: Measured): string {
   if (value === null) return 'not measured'
   if (typeof value === 'boolean') return value ? 'yes' : 'no'
-  return typeof value === 'number' && value > 999 ? value.toLocaleString('en') : String(value)
+  return typeof value === 'number' && value > 999 ? number(value) : String(value)
 }
 
 /** A measurement that cannot be made says so; it then proves nothing. */

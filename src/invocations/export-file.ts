@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { IrError, systemCode } from '../errors.ts'
+import { number } from '../ui/format.ts'
 import { safe } from '../ui/safe-text.ts'
 import type { ExportPiece, Window } from './port.ts'
 
@@ -91,14 +92,10 @@ export async function exportTo(
   } catch (error) {
     if (!(error instanceof IrError) || error.code !== 'unreachable' || written === undefined || written.bytes === 0)
       throw error
-    throw new IrError(
-      'partial',
-      `${error.message} ${written.records.toLocaleString('en-US')} records were exported so far.`,
-      {
-        hints: ['The same command goes on from there.', ...error.hints],
-        cause: error,
-      },
-    )
+    throw new IrError('partial', `${error.message} ${number(written.records)} records were exported so far.`, {
+      hints: ['The same command goes on from there.', ...error.hints],
+      cause: error,
+    })
   } finally {
     await handle.close()
   }

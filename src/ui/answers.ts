@@ -3,12 +3,12 @@ import type { StoredCase } from '../case/case.ts'
 import type { Line, StepState } from '../case/events.ts'
 import { type CaseState, openPoints, standing } from '../case/state.ts'
 import type { Review } from '../invocations/port.ts'
-import { count, moment } from './format.ts'
+import { count, moment, number } from './format.ts'
 import { safe } from './safe-text.ts'
 import { table } from './table.ts'
 import { wrap } from './wrap.ts'
 
-const number = (value: number | undefined): string => (value === undefined ? '–' : value.toLocaleString('en'))
+const numberOrDash = (value: number | undefined): string => (value === undefined ? '–' : number(value))
 
 /** Of the terminal; undefined where there is none. */
 type Columns = number | undefined
@@ -37,10 +37,10 @@ function reviewText(output: unknown, columns: Columns): string {
     const rows = review.tools.map((tool) => [
       tool.tool,
       tool.changes === undefined ? '?' : tool.changes ? 'changes' : 'reads',
-      number(tool.calls),
-      number(tool.failed),
-      number(tool.rows),
-      number(tool.bytes),
+      numberOrDash(tool.calls),
+      numberOrDash(tool.failed),
+      numberOrDash(tool.rows),
+      numberOrDash(tool.bytes),
       moment(tool.first),
       moment(tool.last),
     ])
@@ -49,10 +49,10 @@ function reviewText(output: unknown, columns: Columns): string {
   if (review.callers.length > 0) {
     const rows = review.callers.map((caller) => [
       caller.caller,
-      number(caller.calls),
-      number(caller.failed),
-      number(caller.rows),
-      number(caller.bytes),
+      numberOrDash(caller.calls),
+      numberOrDash(caller.failed),
+      numberOrDash(caller.rows),
+      numberOrDash(caller.bytes),
       moment(caller.last),
     ])
     parts.push(most(['CALLER', 'CALLS', 'FAILED', 'ROWS', 'BYTES', 'LAST'], rows, columns))
@@ -62,7 +62,7 @@ function reviewText(output: unknown, columns: Columns): string {
       resource,
       system,
       access === 'write' ? 'changed' : 'read',
-      number(calls),
+      numberOrDash(calls),
       tools.join(', '),
     ])
     parts.push(most(['RESOURCE', 'SYSTEM', 'WAS', 'CALLS', 'BY TOOLS'], rows, columns, 20))
@@ -90,7 +90,7 @@ function findingsText({ findings, baseline }: Review): string[] {
       ...[
         ['expected', expected],
         ['seen', seen],
-        ['records', `${ids.join(', ')}${others > 0 ? ` and ${number(others)} more` : ''}`],
+        ['records', `${ids.join(', ')}${others > 0 ? ` and ${numberOrDash(others)} more` : ''}`],
       ].map(([label = '', text = '']) =>
         wrap(`    ${label.padEnd(9)} ${safe(text, 1000)}`, findingWidth, ' '.repeat(14)),
       ),
@@ -172,7 +172,12 @@ function permissionsText(
 /** To whom its answers went. */
 function leftText({ left }: BlastRadius, columns: Columns): string[] {
   if (left.length === 0) return []
-  const rows = left.map(({ caller, calls, rows, bytes }) => [caller, number(calls), number(rows), number(bytes)])
+  const rows = left.map(({ caller, calls, rows, bytes }) => [
+    caller,
+    numberOrDash(calls),
+    numberOrDash(rows),
+    numberOrDash(bytes),
+  ])
   return ['Left (its answers, and who got them):', most(['CALLER', 'CALLS', 'ROWS', 'BYTES'], rows, columns, 20)]
 }
 
@@ -182,8 +187,8 @@ function exposedText({ exposed }: BlastRadius, columns: Columns): string[] {
   const rows = exposed.map(({ context, caller, calls, bytes, parameters, before }) => [
     context,
     caller,
-    number(calls),
-    number(bytes),
+    numberOrDash(calls),
+    numberOrDash(bytes),
     few(parameters.map(({ name }) => name)),
     few([...new Set(before.map(({ server, data }) => (data.length > 0 ? `${server} (${data.join(', ')})` : server)))]),
   ])
@@ -211,7 +216,7 @@ function suspectText({ suspect, worst, hubs }: BlastRadius, columns: Columns): s
     )
   }
   if (hubs.length > 0) {
-    const rows = hubs.map(({ context, contexts, calls }) => [context, number(contexts), number(calls)])
+    const rows = hubs.map(({ context, contexts, calls }) => [context, numberOrDash(contexts), numberOrDash(calls)])
     parts.push(
       'Hubs (so many contexts meet there that following them says nothing):',
       most(['WHERE', 'CONTEXTS', 'SUSPECT CALLS NOT LISTED'], rows, columns),

@@ -10,9 +10,16 @@ export function duration(milliseconds: number): string {
   return hours % 24 === 0 ? `${Math.floor(hours / 24)} days` : `${Math.floor(hours / 24)} days ${hours % 24} h`
 }
 
+const english = new Intl.NumberFormat('en')
+
+/** `1,234,567`. One formatter for all: `toLocaleString` makes a new one for each number, and a plan has thousands. */
+export function number(n: number): string {
+  return english.format(n)
+}
+
 /** `1 change`, `3 changes`. */
 export function count(n: number, one: string, many = `${one}s`): string {
-  return `${n.toLocaleString('en')} ${n === 1 ? one : many}`
+  return `${number(n)} ${n === 1 ? one : many}`
 }
 
 /** `2026-11-23 02:11:08 UTC` */

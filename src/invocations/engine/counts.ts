@@ -1,3 +1,4 @@
+import { number } from '../../ui/format.ts'
 import type { CallerUse } from '../port.ts'
 import type { Database, Parameters, Row } from './database.ts'
 
@@ -116,5 +117,5 @@ export function whole(value: Row[string] | undefined): number {
 }
 
 export function count(n: number): string {
-  return n.toLocaleString('en-US')
+  return number(n)
 }

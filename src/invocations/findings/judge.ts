@@ -1,3 +1,4 @@
+import { count } from '../../ui/format.ts'
 import type { Hours } from '../../working-hours.ts'
 import { type Calendar, localHour, slotOf, timeOf } from '../clock.ts'
 import type { Baseline, Finding, HourUse } from '../port.ts'
@@ -10,7 +11,7 @@ import { refusals } from './refusals.ts'
 import type { Suspicion } from './suspicion.ts'
 import { type Covered, coveredBy, fewest, usualHours } from './usual-hours.ts'
 import { volumes } from './volume.ts'
-import { count, minute } from './words.ts'
+import { minute } from './words.ts'
 
 /** More are not told one by one. */
 const mostFindings = 100

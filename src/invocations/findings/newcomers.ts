@@ -1,8 +1,9 @@
+import { count, number } from '../../ui/format.ts'
 import type { Finding } from '../port.ts'
 import type { Newcomers, Selection, Usage } from './port.ts'
 import type { Judged, Suspicion } from './suspicion.ts'
 import { type Covered, fewest } from './usual-hours.ts'
-import { between, count, listed, shown, whoAndWhence } from './words.ts'
+import { between, listed, shown, whoAndWhence } from './words.ts'
 
 /** More new names than this are told in one finding. */
 const mostSingle = 5
@@ -55,7 +56,7 @@ function single({ of, known }: Newcomers, name: string): Suspicion {
       seen:
         found === undefined
           ? ''
-          : `${count(found.calls, 'call')}${found.failed > 0 ? `, ${found.failed.toLocaleString('en')} of them failed,` : ''} ${between(found)}${whoAndWhence(found)}${of === 'tool' ? '' : toolsOf(found)}`,
+          : `${count(found.calls, 'call')}${found.failed > 0 ? `, ${number(found.failed)} of them failed,` : ''} ${between(found)}${whoAndWhence(found)}${of === 'tool' ? '' : toolsOf(found)}`,
     }),
   }
 }
@@ -73,7 +74,7 @@ function several(
     records: { newcomers: of },
     tell: (found) => ({
       summary: `${count(all, one, plural(one))} that were never seen before`,
-      expected: `${expected < 1 ? 'hardly any' : `about ${Math.round(expected).toLocaleString('en')}`}: the baseline has ${known.toLocaleString('en')}, of which its second half brought ${knownLate.toLocaleString('en')}`,
+      expected: `${expected < 1 ? 'hardly any' : `about ${number(Math.round(expected))}`}: the baseline has ${number(known)}, of which its second half brought ${number(knownLate)}`,
       seen:
         found === undefined
           ? ''

@@ -1,9 +1,10 @@
+import { count } from '../../ui/format.ts'
 import { type Hours, isOutside } from '../../working-hours.ts'
 import { type Calendar, slotOf, timeOf } from '../clock.ts'
 import type { HourCount, Peak, Usage } from './port.ts'
 import { around, groups, type Judged, type Span, type Suspicion, selected } from './suspicion.ts'
 import { type Covered, fewest, near } from './usual-hours.ts'
-import { between, count, slotWords, whoAndWhence } from './words.ts'
+import { between, slotWords, whoAndWhence } from './words.ts'
 
 /** On so many days of the baseline there were calls at this hour, or one before or after it: then it is no odd hour. */
 const habit = 3

@@ -1,8 +1,9 @@
+import { count, number } from '../../ui/format.ts'
 import { slotOf } from '../clock.ts'
 import type { HourCount, Peak, Usage } from './port.ts'
 import { around, groups, type Judged, type Suspicion, selected } from './suspicion.ts'
 import { type Covered, type Usual, usualHours } from './usual-hours.ts'
-import { between, count, shown, slotWords, usualWords, whoAndWhence } from './words.ts'
+import { between, shown, slotWords, usualWords, whoAndWhence } from './words.ts'
 
 type Hour = HourCount & Peak & { readonly usual: Usual; readonly slot: number }
 
@@ -57,8 +58,8 @@ function suspicion(hours: readonly Hour[], tool: string | undefined, known: bool
     records: tool === undefined ? { spans } : { spans, tool },
     tell: (found) => ({
       summary: `${what} was called ${count(worst.calls, 'time')} in an hour, where ${usualWords(median)}`,
-      expected: `${median === 0 ? 'none' : count(median, 'call')}${whose} ${slotWords(worst.slot, calendar.zone)}: the median of ${count(samples, 'such hour')}; up to ${upper.toLocaleString('en')} would not be unusual`,
-      seen: `${count(found?.calls ?? 0, 'call')} ${between(span)}, up to ${worst.calls.toLocaleString('en')} an hour${found === undefined ? '' : whoAndWhence(found)}`,
+      expected: `${median === 0 ? 'none' : count(median, 'call')}${whose} ${slotWords(worst.slot, calendar.zone)}: the median of ${count(samples, 'such hour')}; up to ${number(upper)} would not be unusual`,
+      seen: `${count(found?.calls ?? 0, 'call')} ${between(span)}, up to ${number(worst.calls)} an hour${found === undefined ? '' : whoAndWhence(found)}`,
     }),
   }
 }

@@ -1,7 +1,8 @@
+import { count, number } from '../../ui/format.ts'
 import type { Usage } from './port.ts'
 import { around, groups, type Judged, selected } from './suspicion.ts'
 import { type Covered, fewest, quantile } from './usual-hours.ts'
-import { between, count, whoAndWhence } from './words.ts'
+import { between, whoAndWhence } from './words.ts'
 
 /** So many a day are told of nobody: a token that ran out, somebody who tries twice. */
 const least = 9
@@ -29,7 +30,7 @@ export function refusals(usage: Usage, { from, until }: Covered): Judged {
         tell: (found) => ({
           summary: `${count(calls, 'request')} ${calls === 1 ? 'was' : 'were'} refused for want of rights or of a valid identity`,
           expected: known
-            ? `${median.toLocaleString('en')} a day: the median of ${count(before.length, 'day')}; up to ${limit} would not be unusual`
+            ? `${number(median)} a day: the median of ${count(before.length, 'day')}; up to ${limit} would not be unusual`
             : `hardly any; too little came before the window to tell what is usual, so that more than ${limit} a day are told`,
           seen: `${count(calls, 'refusal')} ${between(span)}${found === undefined ? '' : whoAndWhence(found)}`,
         }),

@@ -1,7 +1,8 @@
+import { count } from '../../ui/format.ts'
 import type { HourCount, Peak, Usage, Volume } from './port.ts'
 import { around, groups, type Judged, type Suspicion, selected } from './suspicion.ts'
 import { fewest } from './usual-hours.ts'
-import { between, count, shown, usualWords, whoAndWhence } from './words.ts'
+import { between, shown, usualWords, whoAndWhence } from './words.ts'
 
 /** Smaller answers are never out of the ordinary: rows, and bytes of a call whose rows are not known. */
 const least = { rows: 100, bytes: 64 * 1024 }

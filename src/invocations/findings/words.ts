@@ -1,3 +1,4 @@
+import { number } from '../../ui/format.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { Names, Selected } from './port.ts'
 import type { Span } from './suspicion.ts'
@@ -6,14 +7,9 @@ export function shown(name: string): string {
   return safe(name, 80)
 }
 
-/** `1 call`, `1,200 calls`. */
-export function count(n: number, one: string, many = `${one}s`): string {
-  return `${n.toLocaleString('en')} ${n === 1 ? one : many}`
-}
-
 /** `10 are usual`, `none is usual`. */
 export function usualWords(n: number): string {
-  return n === 0 ? 'none is usual' : `${n.toLocaleString('en')} ${n === 1 ? 'is' : 'are'} usual`
+  return n === 0 ? 'none is usual' : `${number(n)} ${n === 1 ? 'is' : 'are'} usual`
 }
 
 /** `2026-11-20 14:02 UTC`; of microseconds. */
@@ -49,6 +45,6 @@ function part(lead: string, { list, others }: Names): string {
 
 /** `a, b and c`, `a, b and 3 more`. */
 export function listed(names: readonly string[], more = 0): string {
-  const all = more > 0 ? [...names, `${more.toLocaleString('en')} more`] : names
+  const all = more > 0 ? [...names, `${number(more)} more`] : names
   return all.length < 2 ? all.join('') : `${all.slice(0, -1).join(', ')} and ${all.at(-1)}`
 }
