@@ -20,10 +20,10 @@ const server = 'io.acme/crm'
 const sizes = [
   { instances: 1, rounds: 3 },
   { instances: 10, rounds: 1 },
-  { instances: 100, rounds: 3 },
+  { instances: 100, rounds: 5 },
 ]
 /** How many calls at once moto is asked for its limit with. */
-const widths = [8, 16]
+const widths = [4, 8, 16]
 
 /**
  * `isolate --yes` of 1, 10 and 100 EC2 instances against moto, beside a bare script that does the same with the same SDK:
