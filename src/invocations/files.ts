@@ -1,7 +1,7 @@
 import type { InvocationsConfig } from '../config.ts'
 import { safe } from '../ui/safe-text.ts'
 import { exportOf } from './engine/export.ts'
-import { ingest } from './engine/ingest.ts'
+import { ingest, type ReadingWays } from './engine/ingest.ts'
 import { type Log, lookInto, reviewOf } from './engine/review.ts'
 import { seenIn } from './engine/seen.ts'
 import { findFiles } from './engine/sources.ts'
@@ -13,10 +13,10 @@ type FilesConfig = Extract<InvocationsConfig, { kind: 'files' }>
 /**
  * Invocation logs in files on this machine: NDJSON, plain or packed with gzip, read by an embedded DuckDB.
  *
- * @param oneByOne lines of more bytes are read one by one (for tests: by itself this happens only where it has to)
+ * @param ways for tests: ways to read that a log of some hundred lines does not meet
  */
-export function filesInvocations(config: FilesConfig, now: () => Date, oneByOne?: number): Invocations {
-  const log: Log = { config, name: config.path, format: sourceFormat(config), oneByOne }
+export function filesInvocations(config: FilesConfig, now: () => Date, ways: ReadingWays = {}): Invocations {
+  const log: Log = { config, name: config.path, format: sourceFormat(config), ways }
   const review: Invocations['review'] = async (names, window, signal, touched = { tools: [], paths: [] }) => {
     const files = await findFiles(config.path)
     return reviewOf(log, { names, window, touched, now }, signal, async (job) => {

@@ -4,11 +4,13 @@ import { join } from 'node:path'
 import { filesInvocations } from '../../src/invocations/files.ts'
 import { invocationsContract } from '../contracts/invocations.ts'
 
-// The same records once by DuckDB, once line by line as if each were too long for it, and once half and half.
-for (const [name, runs, usualLine] of [
-  ['files', 10, undefined],
-  ['files, long lines', 6, 1],
-  ['files, some long lines', 6, 330],
+// The same records once by DuckDB, once line by line as if each were too long for it, once half and half, and once by what the
+// first line makes one expect of all.
+for (const [name, runs, ways] of [
+  ['files', 10, {}],
+  ['files, long lines', 6, { oneByOne: 1 }],
+  ['files, some long lines', 6, { oneByOne: 330 }],
+  ['files, known by their first line', 10, { firstLines: 1 }],
 ] as const) {
   invocationsContract({
     name,
@@ -20,7 +22,7 @@ for (const [name, runs, usualLine] of [
       const log = filesInvocations(
         { kind: 'files', path, format, offset },
         () => new Date('2026-11-26T00:00:00Z'),
-        usualLine,
+        ways,
       )
       return { log, close: () => rm(folder, { recursive: true, force: true }) }
     },

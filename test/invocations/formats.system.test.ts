@@ -70,7 +70,7 @@ describe.each([
 ])('log formats, %s', (_, oneByOne) => {
   it.each(Object.entries(expected))('%s', async (format, { names, tools, callers, own, other, gaps }) => {
     const path = join(import.meta.dirname, 'formats', `${format}.ndjson`)
-    const log = filesInvocations({ kind: 'files', path, format }, () => new Date('2026-11-26'), oneByOne)
+    const log = filesInvocations({ kind: 'files', path, format }, () => new Date('2026-11-26'), { oneByOne })
     expect(await log.check(signal)).toEqual([])
     const reviewed = await log.review([...names], window, signal, touched)
     try {

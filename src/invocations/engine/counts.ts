@@ -27,7 +27,7 @@ export const inWindow = 't >= $since AND t < $until'
  * not where they happened to lie: a log answers the same whatever it is kept in.
  */
 const copyNumber =
-  'row_number() OVER (PARTITION BY key ORDER BY t, size, hash(tool, caller, failed, rows, bytes, sent, server, session, trace), file, n)'
+  'row_number() OVER (PARTITION BY key ORDER BY t, size, hash(tool, caller, failed, rows, bytes, sent, server, session, trace), rowid)'
 export const onceByKey = `QUALIFY ${copyNumber} = 1`
 
 /** As `inWindow`, for where a query takes no parameters. */
@@ -50,7 +50,7 @@ async function once(database: Database, name: string, where: string): Promise<vo
   )
   const [copies] = await database.rows(`SELECT count(*) AS n FROM copies_of_${name}`)
   await database.run(
-    `CREATE VIEW ${name} AS SELECT * ${some} ${whole(copies?.n) === 0 ? '' : `AND rowid NOT IN (SELECT place FROM copies_of_${name})`}`,
+    `CREATE VIEW ${name} AS SELECT *, rowid AS place ${some} ${whole(copies?.n) === 0 ? '' : `AND rowid NOT IN (SELECT place FROM copies_of_${name})`}`,
   )
 }
 

@@ -11,12 +11,15 @@ const memory = '512MB'
 export type Parameters = Readonly<Record<string, string | bigint | number | readonly string[]>>
 export type Row = Readonly<Record<string, string | number | boolean | null>>
 
+const threads = Math.max(2, Math.min(4, availableParallelism()))
+
 /** One DuckDB for one reading of a log, in a private folder that goes with it. */
 export class Database {
   readonly folder: string
   readonly #instance: DuckDBInstance
   readonly #connection: DuckDBConnection
   readonly #api: typeof import('@duckdb/node-api')
+  #threads = threads
 
   private constructor(
     folder: string,
@@ -37,7 +40,7 @@ export class Database {
     try {
       const instance = await api.DuckDBInstance.create(join(folder, 'log.duckdb'), {
         memory_limit: memory,
-        threads: String(Math.max(2, Math.min(4, availableParallelism()))),
+        threads: String(threads),
         temp_directory: join(folder, 'spill'),
         // Nothing is fetched from anywhere: all that is needed is built in.
         autoinstall_known_extensions: 'false',
@@ -58,8 +61,24 @@ export class Database {
     await this.#connection.run(sql, this.#values(sql, parameters), this.#types(sql, parameters))
   }
 
+  /**
+   * An INSERT whose rows get the order of their source. DuckDB does that with several threads where all parts of a query keep the
+   * order (its plan then has a batch insert), which joins do not.
+   */
+  async insertInOrder(sql: string, parameters: Parameters): Promise<void> {
+    const plan = await this.rows(`EXPLAIN ${sql}`, parameters)
+    const keepsOrder = plan.some((row) => String(row.explain_value).includes('BATCH_INSERT'))
+    if (!keepsOrder) await this.run('SET threads = 1')
+    try {
+      await this.run(sql, parameters)
+    } finally {
+      if (!keepsOrder) await this.run(`SET threads = ${this.#threads}`)
+    }
+  }
+
   /** From here on one query uses one thread, and so holds less at once. */
   async slowDown(): Promise<void> {
+    this.#threads = 1
     await this.run('SET threads = 1')
   }
 

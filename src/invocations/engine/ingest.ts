@@ -5,7 +5,16 @@ import { readLine, sizeOf } from '../formats/read.ts'
 import type { Touched } from '../port.ts'
 import { count, whole } from './counts.ts'
 import type { Database } from './database.ts'
-import { keysIn, linesQuery, longestListing, parameterNames } from './extract.ts'
+import {
+  guessOf,
+  isSurprise,
+  type Known,
+  keysIn,
+  linesQuery,
+  longestListing,
+  mineQuery,
+  parameterNames,
+} from './extract.ts'
 import { repaired, trimmed } from './lines.ts'
 import { look, repairs, type Source, split } from './sources.ts'
 import { literal } from './sql.ts'
@@ -18,6 +27,13 @@ const usualLine = 4096
 /** Longer lines are left out and counted. */
 export const longestLine = 64 << 20
 
+export interface ReadingWays {
+  /** Lines of more bytes are read one by one from the start, and not only where a query cannot take the file. */
+  readonly oneByOne?: number | undefined
+  /** From so many lines of a file it is guessed which keys occur in it; 5,000 where nothing is said. */
+  readonly firstLines?: number
+}
+
 /** One reading of a log. */
 export interface Job {
   readonly database: Database
@@ -27,8 +43,7 @@ export interface Job {
   /** What is wanted of the things that calls touch. */
   readonly touched: Touched
   readonly signal: AbortSignal
-  /** Lines of more bytes are read one by one from the start, and not only where a query cannot take the file. */
-  readonly oneByOne: number | undefined
+  readonly ways: ReadingWays
   /** Only so many lines of each file, for a look. */
   readonly limit?: number
 }
@@ -132,19 +147,24 @@ interface Loaded {
 
 /** One file into the table. */
 async function load(job: Job, source: Source): Promise<Loaded> {
-  const { database, format, names, touched, signal, oneByOne } = job
+  const { database, format, names, touched, signal, ways } = job
+  const { oneByOne, firstLines = 5000 } = ways
   const tools = new Set(touched.tools)
   const insert = async (from: Source) => {
-    const lines = reader(job, from)
-    const present = await keysIn(format, async (select) =>
-      (await database.rows(`WITH lines AS (SELECT json FROM ${lines}) ${select}`)).flatMap((row) =>
-        Object.values(row).filter((value) => typeof value === 'string'),
-      ),
-    )
-    await database.run(`INSERT INTO lines BY NAME ${linesQuery(format, lines, present, touched)}`, {
-      file: BigInt(from.index),
-      names,
-    })
+    const lines = reader(from, job.limit)
+    const fill = (known: Known) =>
+      database.insertInOrder(`INSERT INTO lines BY NAME ${linesQuery(format, lines, known, touched)}`, {
+        file: BigInt(from.index),
+        names,
+        tools: touched.tools,
+      })
+    const sample = await knownOf(job, reader(from, firstLines))
+    try {
+      await fill(guessOf(format, sample))
+    } catch (error) {
+      if (!isSurprise(error)) throw error
+      await fill(await knownOf(job, lines))
+    }
   }
   if (oneByOne === undefined) {
     try {
@@ -157,7 +177,6 @@ async function load(job: Job, source: Source): Promise<Loaded> {
     await database.slowDown()
   }
   const index = source.index + longPart
-  let n = 0
   let mended = 0
   const parted = await database.append('lines', (add) =>
     split(
@@ -168,8 +187,7 @@ async function load(job: Job, source: Source): Promise<Loaded> {
         const fixed = repaired(line)
         if (fixed !== undefined) mended += 1
         const kept = trimmed(fixed === undefined ? line : Buffer.from(fixed))
-        n += 1
-        add(longRow(format, index, n, kept, names, { ...touched, tools }))
+        add(longRow(format, index, kept, names, { ...touched, tools }))
         return kept
       },
       signal,
@@ -180,29 +198,40 @@ async function load(job: Job, source: Source): Promise<Loaded> {
   return { sources: [parted.short, long], tooLong: parted.tooLong, mended }
 }
 
+/** What these lines tell of the others. */
+async function knownOf({ database, format, names }: Job, lines: string): Promise<Known> {
+  const asked = (select: string) => `WITH lines AS (SELECT json FROM ${lines}) ${select}`
+  const present = await keysIn(format, async (select) =>
+    (await database.rows(asked(select))).flatMap((row) =>
+      Object.values(row).filter((value) => typeof value === 'string'),
+    ),
+  )
+  const [row] = await database.rows(asked(mineQuery(format, present)), { names })
+  return { present, mostlyMine: row?.mostly === true }
+}
+
 /** A row of the table `lines`, in the order of its columns. */
 function longRow(
   format: LogFormat,
   file: number,
-  n: number,
   line: Buffer,
   names: readonly string[],
   { tools, paths, parameters = true }: Omit<Touched, 'tools'> & { readonly tools: ReadonlySet<string> },
 ) {
-  const start = [BigInt(file), BigInt(n), BigInt(line.length)]
+  const start = [BigInt(file), BigInt(line.length)]
   let value: unknown
   try {
     value = JSON.parse(line.toString('utf8'))
   } catch {
-    return [...start, false, false, false, false, false, ...Array.from({ length: 20 }, () => undefined), false, false]
+    return [...start, false, false, false, false, false, ...Array.from({ length: 19 }, () => undefined), false, false]
   }
   const read = readLine(format, line, value, names)
-  const { t, ends, server, tool, caller, agent, user, address, session, trace, id, line: nameless } = read
+  const { t, ends, server, tool, agent, user, address, session, trace, id, line: nameless } = read
   const own = read.isCall && read.mine
   const number = (from: number | undefined) => (own && from !== undefined ? BigInt(from) : undefined)
   return [
     ...[...start, true, read.isCall, read.takes, read.lists, read.mine, t, ends, server, tool],
-    ...[caller, agent, user, address, session, trace, id, nameless],
+    ...[agent, user, address, session, trace, id, nameless],
     read.isCall && tools.has(tool) ? JSON.stringify(paths.map((path) => read.at(path) ?? null)) : undefined,
     own && parameters ? members(read.told) : undefined,
     own ? read.failed : undefined,
@@ -229,7 +258,7 @@ function members(value: unknown): string | undefined {
   )
 }
 
-function reader({ limit }: Job, source: Source): string {
+function reader(source: Source, limit?: number): string {
   const lines = `read_ndjson_objects(${literal(source.path)}, ignore_errors = true, compression = ${source.gzip ? "'gzip'" : "'uncompressed'"})`
   return limit === undefined ? lines : `(FROM ${lines} LIMIT ${limit})`
 }

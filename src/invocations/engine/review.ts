@@ -7,7 +7,7 @@ import { cut, type Limits, summarise, uses } from './counts.ts'
 import { Database, kindOfFailure } from './database.ts'
 import { linesTable, touchingTable } from './extract.ts'
 import { gapsOf } from './gaps.ts'
-import { type Job, longestLine } from './ingest.ts'
+import { type Job, longestLine, type ReadingWays } from './ingest.ts'
 import { type Counted, countLines, minutesTable, overviewOf } from './overview.ts'
 import { select } from './select.ts'
 import type { Source } from './sources.ts'
@@ -24,8 +24,7 @@ export interface Log {
   /** For people: the path or address. */
   readonly name: string
   readonly format: LogFormat
-  /** See Job. */
-  readonly oneByOne?: number | undefined
+  readonly ways?: ReadingWays
 }
 
 export interface Question {
@@ -146,14 +145,14 @@ export async function lookInto<T>(log: Log, signal: AbortSignal, work: (job: Job
 
 async function prepared(
   database: Database,
-  { format, oneByOne }: Log,
+  { format, ways = {} }: Log,
   { names, touched }: Pick<Question, 'names' | 'touched'>,
   signal: AbortSignal,
 ): Promise<Job> {
   for (const table of [linesTable(format), touchingTable, minutesTable]) await database.run(table)
   const tools = [...new Set(touched.tools)]
   if (tools.length > 0) await database.run('INSERT INTO touching SELECT unnest($tools)', { tools })
-  return { database, format, names, touched, signal, oneByOne }
+  return { database, format, names, touched, signal, ways }
 }
 
 /** DuckDB's messages quote what was read; what a person gets is only their kind. */

@@ -1,6 +1,7 @@
 import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { IrError } from '../../errors.ts'
+import { whole } from './counts.ts'
 import type { Database } from './database.ts'
 import { bytesOf, linesOf, trimmed } from './lines.ts'
 import type { Source } from './sources.ts'
@@ -22,7 +23,7 @@ export async function* rawLines(
   try {
     // Nameless from here on: what it holds may be secret, and must not outlive a process that is killed.
     await unlink(path)
-    await database.run('CREATE OR REPLACE TABLE spool (file BIGINT, n BIGINT, start BIGINT, size BIGINT)')
+    await database.run('CREATE OR REPLACE TABLE spool (place BIGINT, start BIGINT, size BIGINT)')
     const missing = await fill(database, spool, sources, longest, signal)
     if (missing > 0) {
       throw new IrError(
@@ -63,7 +64,7 @@ async function fill(
           const text = line.bytes === undefined ? '' : trimmed(line.bytes)
           if (text.length === next.size) {
             batch.push(Buffer.concat([text as Uint8Array, Buffer.from('\n')]))
-            add([BigInt(source.index), BigInt(n), BigInt(end), BigInt(text.length + 1)])
+            add([BigInt(next.place), BigInt(end), BigInt(text.length + 1)])
             end += text.length + 1
           } else missing += 1
           next = (await wanted.next()).value
@@ -81,19 +82,26 @@ async function fill(
 }
 
 interface Wanted {
+  /** Of the row. */
+  readonly place: number
+  /** Number of the line in its file, from 1. */
   readonly n: number
   readonly size: number
 }
 
 async function* wantedLines(database: Database, file: number): AsyncGenerator<Wanted, undefined> {
-  for await (const [n = [], size = []] of database.pieces(`SELECT n, size FROM kept WHERE file = ${file} ORDER BY n`)) {
-    for (let row = 0; row < n.length; row += 1) yield { n: Number(n[row]), size: Number(size[row]) }
+  const [first] = await database.rows(`SELECT min(rowid) AS place FROM lines WHERE file = ${file}`)
+  const before = whole(first?.place) - 1
+  const wanted = `SELECT place, size FROM kept WHERE file = ${file} ORDER BY place`
+  for await (const [place = [], size = []] of database.pieces(wanted)) {
+    for (let row = 0; row < place.length; row += 1)
+      yield { place: Number(place[row]), n: Number(place[row]) - before, size: Number(size[row]) }
   }
   return undefined
 }
 
 async function* inOrder(database: Database, spool: FileHandle, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const places = 'SELECT start, spool.size FROM spool JOIN kept USING (file, n) ORDER BY t, id, key'
+  const places = 'SELECT start, spool.size FROM spool JOIN kept USING (place) ORDER BY t, id, key'
   let from = 0
   let to = 0
   for await (const [start = [], size = []] of database.pieces(places)) {

@@ -18,7 +18,6 @@ export interface ReadLine {
   readonly ends: bigint | undefined
   readonly server: string | undefined
   readonly tool: string
-  readonly caller: string
   readonly agent: string | undefined
   readonly user: string | undefined
   readonly address: string | undefined
@@ -86,7 +85,6 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
     ends: t === undefined ? undefined : t + (took > 0n && format.timeIsEnd !== true ? took : 0n),
     server: named(server),
     tool: named(tool) ?? 'unknown',
-    caller: named(text(f.agent) ?? text(f.user) ?? text(f.session)) ?? 'unknown',
     agent: named(text(f.agent)),
     user: named(text(f.user)),
     address: named(withoutPort(text(f.address))),
