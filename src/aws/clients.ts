@@ -1,5 +1,5 @@
 import { fromTemporaryCredentials } from '@aws-sdk/credential-providers'
-import { IrError, type IrErrorOptions } from '../errors.ts'
+import { IrError, type IrErrorOptions, systemCode } from '../errors.ts'
 import { safe } from '../ui/safe-text.ts'
 
 /**
@@ -61,6 +61,9 @@ export function awsConfig({ region, role }: AwsScope, mode: AwsMode): Record<str
 }
 
 const tries = 12
+/** Where nobody listens or no such host is known: a service that starts again is met, and a mistyped address told within three seconds. */
+const triesWithoutHost = 6
+const noHost = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH'])
 
 /** Once a call has taken this long, tries among it, it is not tried again: nobody waits for a dead endpoint twelve times. */
 const patienceMs = 60_000
@@ -79,9 +82,13 @@ function retrying(mode: string, again: (errorType: string) => boolean) {
   return {
     mode,
     acquireInitialRetryToken: async (): Promise<RetryToken> => retryToken(0, Date.now()),
-    refreshRetryTokenForRetry: async (token: RetryToken, { errorType }: { errorType: string }): Promise<RetryToken> => {
+    refreshRetryTokenForRetry: async (
+      token: RetryToken,
+      { errorType, error }: { readonly errorType: string; readonly error?: unknown },
+    ): Promise<RetryToken> => {
       const count = token.getRetryCount() + 1
-      if (!again(errorType) || count >= tries || Date.now() - token.since >= patienceMs)
+      const most = noHost.has(systemCode(error) ?? '') ? triesWithoutHost : tries
+      if (!again(errorType) || count >= most || Date.now() - token.since >= patienceMs)
         throw new Error('not to be tried again')
       return retryToken(count, token.since)
     },

@@ -30,3 +30,29 @@ describe('a call that gets no useful answer', () => {
     expect(calls).toBe(3)
   })
 })
+
+describe('a call that reaches nobody', () => {
+  interface Strategy {
+    acquireInitialRetryToken(): Promise<object>
+    refreshRetryTokenForRetry(token: object, info: { errorType: string; error: Error }): Promise<object>
+  }
+
+  async function triesAfter(code: string): Promise<number> {
+    const { retryStrategy } = awsConfig({ region: 'us-east-1' }, 'reads') as { retryStrategy: Strategy }
+    const info = { errorType: 'TRANSIENT', error: Object.assign(new Error(code), { code }) }
+    let token = await retryStrategy.acquireInitialRetryToken()
+    for (let tries = 1; ; tries += 1) {
+      try {
+        token = await retryStrategy.refreshRetryTokenForRetry(token, info)
+      } catch {
+        return tries
+      }
+    }
+  }
+
+  test('is given up sooner than one that breaks off', async () => {
+    expect(await triesAfter('ECONNREFUSED')).toBe(6)
+    expect(await triesAfter('ENOTFOUND')).toBe(6)
+    expect(await triesAfter('ECONNRESET')).toBe(12)
+  })
+})
