@@ -1,8 +1,40 @@
 const [comma, colon, newline, carriage, space, minus] = [0x2c, 0x3a, 0x0a, 0x0d, 0x20, 0x2d]
 const [openBrace, openBracket, closeBracket, zero, nine] = [0x7b, 0x5b, 0x5d, 0x30, 0x39]
+/** Bytes that are looked for in many places, by Horspool's algorithm: for one hit at a time, `Buffer.indexOf` spends more on being called. */
+class Needle {
+  readonly length: number
+  readonly #bytes: Uint8Array
+  /** How far to go on when the window ends in this byte. */
+  readonly #steps: Uint8Array
+
+  /** @param text ASCII, fewer than 256 characters */
+  constructor(text: string) {
+    this.#bytes = Buffer.from(text, 'latin1')
+    this.length = this.#bytes.length
+    this.#steps = new Uint8Array(256).fill(this.length)
+    for (let at = 0; at < this.length - 1; at += 1) this.#steps[this.#bytes[at] ?? 0] = this.length - 1 - at
+  }
+
+  /** @returns where it begins at or after `from`; -1 when it is not there */
+  in(body: Uint8Array, from: number): number {
+    const [bytes, steps, last] = [this.#bytes, this.#steps, this.length - 1]
+    const ending = bytes[last]
+    for (let at = from + last; at < body.length; ) {
+      const byte = body[at] as number
+      if (byte === ending) {
+        let back = 1
+        while (back <= last && body[at - back] === bytes[last - back]) back += 1
+        if (back > last) return at - last
+      }
+      at += steps[byte] as number
+    }
+    return -1
+  }
+}
+
 const hitsKey = Buffer.from('"hits":[')
-const sourceKey = Buffer.from('"_source":')
-const sortKey = Buffer.from(',"sort":[')
+const sourceKey = new Needle('"_source":')
+const sortKey = ',"sort":['
 
 /** One page of a search, without its records ever having been parsed. */
 export interface Page {
@@ -31,17 +63,17 @@ export function cutPage(body: Buffer, mark: string): Page {
   const list = body.indexOf(hitsKey)
   if (list === -1) throw new SyntaxError('no hits')
   const begin = list + hitsKey.length
-  const tail = Buffer.from(`],"matched_queries":["${mark}"]}`)
+  const tail = new Needle(`],"matched_queries":["${mark}"]}`)
   const ends: number[] = []
   const times: number[] = []
   const wrapped = body.includes(newline)
   let last: Page['last']
   let put = begin
   let at = begin
-  for (let end = body.indexOf(tail, at); end !== -1; end = body.indexOf(tail, at)) {
+  for (let end = tail.in(body, at); end !== -1; end = tail.in(body, at)) {
     if (body[at] === comma) at += 1
     if (body[at] !== openBrace) throw new SyntaxError('no hit')
-    const from = body.indexOf(sourceKey, at) + sourceKey.length
+    const from = sourceKey.in(body, at) + sourceKey.length
     // Sort values are numbers: nothing that was logged stands between them and the mark.
     let sort = end - 1
     while (sort > from && body[sort] !== openBracket) sort -= 1
