@@ -227,6 +227,7 @@ export function guessOf(format: LogFormat, { present, mostlyMine }: Known): Know
 
 /** The condition that a line may have one of these keys. To look at the text is cheaper than to parse it. */
 function mayHave(names: readonly string[]): string {
+  if (names.length === 0) return 'false'
   if (!names.every(isPlain)) return 'true'
   const pattern = `"(?:${names.map((name) => name.replaceAll('.', '[.]')).join('|')})"`
   return `regexp_matches(json, ${literal(pattern)}) OR contains(json, '\\u')`
