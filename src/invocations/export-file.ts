@@ -57,6 +57,8 @@ export async function exportTo(
   const part = `${question.file}.part`
   const handle = await openPart(part, before !== undefined)
   let written: Written | undefined
+  /** The last note: what it speaks of is made safe while the next pieces come in. */
+  let noting = Promise.resolve()
   try {
     written = before === undefined ? nothingYet() : await goOn(handle, part, before)
     const window = before?.window ?? question.window
@@ -69,21 +71,27 @@ export async function exportTo(
     let noted = written.bytes
     for await (const piece of pieces(window, before?.mark)) {
       if (piece.anew === true) {
+        await noting
         await handle.truncate(0)
         Object.assign(written, nothingYet())
         continue
       }
-      await handle.write(piece.bytes, 0, piece.bytes.length, written.bytes)
+      const writing = handle.write(piece.bytes, 0, piece.bytes.length, written.bytes)
       written.hash.update(piece.bytes)
+      await writing
       written.bytes += piece.bytes.length
       written.records += piece.records
       if (piece.mark === undefined) continue
       written.mark = piece.mark
       if (written.bytes - noted < safeEvery) continue
-      await handle.datasync()
-      await keep(note, state(written, false))
+      await noting
+      const reached = state(written, false)
+      noting = handle.datasync().then(() => keep(note, reached))
+      // It is awaited in its turn; until then a failure of it is nobody's.
+      noting.catch(() => undefined)
       noted = written.bytes
     }
+    await noting
     await handle.sync()
     const done = state(written, true)
     await keep(note, done)
@@ -97,6 +105,7 @@ export async function exportTo(
       cause: error,
     })
   } finally {
+    await noting.catch(() => undefined)
     await handle.close()
   }
 }
