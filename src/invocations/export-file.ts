@@ -72,8 +72,11 @@ export async function exportTo(
     for await (const piece of pieces(window, before?.mark)) {
       if (piece.anew === true) {
         await noting
-        await handle.truncate(0)
         Object.assign(written, nothingYet())
+        // Noted before it is cut off: a note that speaks of more than the file holds would look like somebody's change.
+        await keep(note, state(written, false))
+        await handle.truncate(0)
+        noted = 0
         continue
       }
       const writing = handle.write(piece.bytes, 0, piece.bytes.length, written.bytes)
