@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises'
 import type { InvocationsConfig } from '../config.ts'
 import { connect } from '../elasticsearch/client.ts'
 import { IrError } from '../errors.ts'
+import { number } from '../ui/format.ts'
 import { safe } from '../ui/safe-text.ts'
 import { exportFrom } from './elasticsearch/export.ts'
 import { type Mapping, mappingOf } from './elasticsearch/fields.ts'
@@ -10,7 +11,7 @@ import { all, any, everything, timeIs, timeIsOdd, withValue } from './elasticsea
 import { Spool } from './elasticsearch/spool.ts'
 import { ContextFetcher } from './elasticsearch/trail.ts'
 import { View } from './elasticsearch/view.ts'
-import { count, type Limits } from './engine/counts.ts'
+import type { Limits } from './engine/counts.ts'
 import { ingest, type Job } from './engine/ingest.ts'
 import { type Filled, type Log, lookInto, reviewOf } from './engine/review.ts'
 import { seenIn } from './engine/seen.ts'
@@ -92,7 +93,7 @@ async function fill(config: ElasticsearchConfig, format: LogFormat, job: Job, li
     const own = await spool.fetch(view, ownQuery(format, mapping, job.names, limits))
     if (own.failure !== undefined) {
       if (own.records === 0) throw own.failure
-      miss(`${own.failure.message} Only the first ${count(own.records)} records of this server were read.`)
+      miss(`${own.failure.message} Only the first ${number(own.records)} records of this server were read.`)
     }
     const { sources, problems: broken, gaps } = await ingest(job, own.files)
     files += own.files.length

@@ -37,8 +37,8 @@ function reviewText(output: unknown, columns: Columns): string {
     const rows = review.tools.map((tool) => [
       tool.tool,
       tool.changes === undefined ? '?' : tool.changes ? 'changes' : 'reads',
-      numberOrDash(tool.calls),
-      numberOrDash(tool.failed),
+      number(tool.calls),
+      number(tool.failed),
       numberOrDash(tool.rows),
       numberOrDash(tool.bytes),
       moment(tool.first),
@@ -49,8 +49,8 @@ function reviewText(output: unknown, columns: Columns): string {
   if (review.callers.length > 0) {
     const rows = review.callers.map((caller) => [
       caller.caller,
-      numberOrDash(caller.calls),
-      numberOrDash(caller.failed),
+      number(caller.calls),
+      number(caller.failed),
       numberOrDash(caller.rows),
       numberOrDash(caller.bytes),
       moment(caller.last),
@@ -62,7 +62,7 @@ function reviewText(output: unknown, columns: Columns): string {
       resource,
       system,
       access === 'write' ? 'changed' : 'read',
-      numberOrDash(calls),
+      number(calls),
       tools.join(', '),
     ])
     parts.push(most(['RESOURCE', 'SYSTEM', 'WAS', 'CALLS', 'BY TOOLS'], rows, columns, 20))
@@ -90,7 +90,7 @@ function findingsText({ findings, baseline }: Review): string[] {
       ...[
         ['expected', expected],
         ['seen', seen],
-        ['records', `${ids.join(', ')}${others > 0 ? ` and ${numberOrDash(others)} more` : ''}`],
+        ['records', `${ids.join(', ')}${others > 0 ? ` and ${number(others)} more` : ''}`],
       ].map(([label = '', text = '']) =>
         wrap(`    ${label.padEnd(9)} ${safe(text, 1000)}`, findingWidth, ' '.repeat(14)),
       ),
@@ -174,7 +174,7 @@ function leftText({ left }: BlastRadius, columns: Columns): string[] {
   if (left.length === 0) return []
   const rows = left.map(({ caller, calls, rows, bytes }) => [
     caller,
-    numberOrDash(calls),
+    number(calls),
     numberOrDash(rows),
     numberOrDash(bytes),
   ])
@@ -187,7 +187,7 @@ function exposedText({ exposed }: BlastRadius, columns: Columns): string[] {
   const rows = exposed.map(({ context, caller, calls, bytes, parameters, before }) => [
     context,
     caller,
-    numberOrDash(calls),
+    number(calls),
     numberOrDash(bytes),
     few(parameters.map(({ name }) => name)),
     few([...new Set(before.map(({ server, data }) => (data.length > 0 ? `${server} (${data.join(', ')})` : server)))]),
@@ -216,7 +216,7 @@ function suspectText({ suspect, worst, hubs }: BlastRadius, columns: Columns): s
     )
   }
   if (hubs.length > 0) {
-    const rows = hubs.map(({ context, contexts, calls }) => [context, numberOrDash(contexts), numberOrDash(calls)])
+    const rows = hubs.map(({ context, contexts, calls }) => [context, number(contexts), number(calls)])
     parts.push(
       'Hubs (so many contexts meet there that following them says nothing):',
       most(['WHERE', 'CONTEXTS', 'SUSPECT CALLS NOT LISTED'], rows, columns),

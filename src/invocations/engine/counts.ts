@@ -100,7 +100,7 @@ function sum(key: 'rows' | 'bytes' | 'sent', row: Row): { [K in typeof key]?: nu
 }
 
 export function cut(what: string, { more }: Uses): string[] {
-  return more > 0 ? [`${count(more)} more ${what} with fewer calls are counted but not listed.`] : []
+  return more > 0 ? [`${number(more)} more ${what} with fewer calls are counted but not listed.`] : []
 }
 
 export function parameters(limits: Limits): Parameters {
@@ -114,8 +114,4 @@ export function instant(value: Row[string] | undefined): string | undefined {
 
 export function whole(value: Row[string] | undefined): number {
   return typeof value === 'number' ? value : 0
-}
-
-export function count(n: number): string {
-  return number(n)
 }

@@ -308,8 +308,8 @@ export const macros = [
 /**
  * One row for each line of the log, in the order of the lines: `rowid` counts them. Only short values, so that memory stays apart
  * from what the suspect wrote. What follows from other columns is not stored: `caller`; `key`, the same for copies of one record;
- * and `same`, a number that is the same for the same key. To find out how best to pack names takes as long as all the rest of
- * storing them, and saves some hundred bytes a line: they are left as they are.
+ * and `same`, a number that is the same for the same key. To find out how best to pack names takes longer than all the rest of
+ * storing them, and saves less than a hundred bytes a line: they are left as they are.
  */
 export function linesTable(format: LogFormat): string {
   const within = withinOf(format)
@@ -331,8 +331,7 @@ export const touchingTable = 'CREATE TABLE touching (tool VARCHAR)'
 /**
  * The query that turns the lines of one file into rows of the table `lines`; `from` yields the column `json`, NULL for a line
  * that is no JSON. Every line becomes a row, in its order, so that what could not be used is counted, and a line can be fetched
- * again by `linesOf` when it is needed as evidence. Parameters: `$file`, `$names` and `$tools`
- * (VARCHAR[]).
+ * again by `linesOf` when it is needed as evidence. Parameters: `$file`, `$names` and `$tools` (VARCHAR[]).
  */
 export function linesQuery(
   format: LogFormat,
@@ -400,7 +399,7 @@ export function linesQuery(
         SELECT *, CASE WHEN touches OR mine THEN ${together === undefined ? w.column() : 'v'} END AS w
         FROM (
           SELECT *, ${touches} AS touches FROM (
-          SELECT *, ${isCall} AS is_call, CASE WHEN ${isCall} THEN false ELSE ${takes} END AS takes, ${lists} AS lists, ${mine(format, 'server')} AS mine
+          SELECT *, ${isCall} AS is_call, ${takes} AS takes, ${lists} AS lists, ${mine(format, 'server')} AS mine
           FROM (
             SELECT *, ${time(v.text(f.time))} AS t,
               ${v.text(f.server)} AS server, named(${v.text(f.tool)}) AS tool, ${usableId(v.text(f.id))} AS id,

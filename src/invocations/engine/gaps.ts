@@ -1,7 +1,8 @@
 import type { InvocationsConfig } from '../../config.ts'
+import { number } from '../../ui/format.ts'
 import { fields, type LogFormat } from '../formats/format.ts'
 import type { Window } from '../port.ts'
-import { count, type Facts, instant, inWindow, type Limits, parameters, whole } from './counts.ts'
+import { type Facts, instant, inWindow, type Limits, parameters, whole } from './counts.ts'
 import type { Database, Row } from './database.ts'
 import type { Overview } from './overview.ts'
 
@@ -34,9 +35,9 @@ export async function gapsOf(database: Database, facts: Facts, limits: Limits, r
   )
   const gaps: string[] = []
   const say = (value: Row[string] | undefined, text: (n: string) => string) => {
-    if (whole(value) > 0) gaps.push(text(count(whole(value))))
+    if (whole(value) > 0) gaps.push(text(number(whole(value))))
   }
-  const of = `of ${count(facts.records)} records`
+  const of = `of ${number(facts.records)} records`
 
   if (overview.linesInWindow === 0) {
     gaps.push(

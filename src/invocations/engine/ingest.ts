@@ -1,9 +1,10 @@
 import { systemCode } from '../../errors.ts'
+import { number } from '../../ui/format.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { LogFormat } from '../formats/format.ts'
 import { readLine, sizeOf } from '../formats/read.ts'
 import type { Touched } from '../port.ts'
-import { count, whole } from './counts.ts'
+import { whole } from './counts.ts'
 import type { Database } from './database.ts'
 import {
   guessOf,
@@ -104,16 +105,16 @@ export async function ingest(job: Job, files: readonly string[], before = 0): Pr
   const [row] = await database.rows('SELECT count(*) AS lines FROM lines')
   const lines = whole(row?.lines) + tooLong - repeated
   if (broken > 0)
-    problems.push(`Could not be read because they are no JSON: ${count(broken)} of ${count(lines)} lines.`)
+    problems.push(`Could not be read because they are no JSON: ${number(broken)} of ${number(lines)} lines.`)
   if (tooLong > 0)
     problems.push(
-      `Not read because they are longer than ${longestLine >> 20} MiB: ${count(tooLong)} of ${count(lines)} lines.`,
+      `Not read because they are longer than ${longestLine >> 20} MiB: ${number(tooLong)} of ${number(lines)} lines.`,
     )
   const gaps: string[] = []
-  if (mended > 0) gaps.push(`Read with the characters replaced that are not Unicode: ${count(mended)} lines.`)
+  if (mended > 0) gaps.push(`Read with the characters replaced that are not Unicode: ${number(mended)} lines.`)
   if (halfLines > 0)
     gaps.push(
-      `Left out because it is half-written, the log was still being written: the last line of ${count(halfLines)} ${halfLines === 1 ? 'file' : 'files'}.`,
+      `Left out because it is half-written, the log was still being written: the last line of ${number(halfLines)} ${halfLines === 1 ? 'file' : 'files'}.`,
     )
   return { sources, problems, gaps, lines }
 }
@@ -228,7 +229,7 @@ function longRow(
   const read = readLine(format, line, value, names)
   const { t, ends, server, tool, agent, user, address, session, trace, id, line: nameless } = read
   const own = read.isCall && read.mine
-  const number = (from: number | undefined) => (own && from !== undefined ? BigInt(from) : undefined)
+  const ofOwn = (from: number | undefined) => (own && from !== undefined ? BigInt(from) : undefined)
   return [
     ...[...start, true, read.isCall, read.takes, read.lists, read.mine, t, ends, server, tool],
     ...[agent, user, address, session, trace, id, nameless],
@@ -237,7 +238,7 @@ function longRow(
     own ? read.failed : undefined,
     read.mine && read.refused,
     read.mine && read.takes ? listing(read.listing) : undefined,
-    ...[number(read.rows), number(read.bytes), number(read.sent), read.hasParams, read.hasResponse],
+    ...[ofOwn(read.rows), ofOwn(read.bytes), ofOwn(read.sent), read.hasParams, read.hasResponse],
   ]
 }
 
