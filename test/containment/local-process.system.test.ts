@@ -325,7 +325,7 @@ describe('local-process', () => {
       expect(verdict.state).toBe('residual')
       expect(verdict.residue.join()).toContain('ended while they were stopped')
       expect(world.pids().length).toBeGreaterThan(0)
-      expect(world.pids().map(state)).not.toContain('T')
+      expect(world.pids().map((pid) => whileThere(() => state(pid)))).not.toContain('T')
     } finally {
       await world.stop()
     }
@@ -397,15 +397,21 @@ function workingFolder(pid: string): string {
   return readlinkSync(`/proc/${pid}/cwd`)
 }
 
-function state(pid: number): string {
-  return readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)?.[0] ?? ''
+function state(pid: number, thread = `${pid}`): string {
+  return readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1').split(') ').at(-1)?.[0] ?? ''
 }
 
+/** All of it: of a process that is killed the main thread can be a zombie already while others are still on their way out. */
 function ended(pid: number): boolean {
+  const threads = whileThere(() => readdirSync(`/proc/${pid}/task`)) ?? []
+  return threads.every((thread) => 'ZX'.includes(whileThere(() => state(pid, thread)) ?? 'X'))
+}
+
+function whileThere<T>(read: () => T): T | undefined {
   try {
-    return 'ZX'.includes(state(pid))
+    return read()
   } catch {
-    return true
+    return undefined
   }
 }
 
