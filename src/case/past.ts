@@ -11,13 +11,19 @@ export interface Past {
 
 type Draft = { -readonly [K in keyof Past]: Past[K] }
 
-/** Changes by their operation (`credentials/vault-approle crm`), oldest first. */
-export type PastChanges = ReadonlyMap<string, readonly Past[]>
+export interface PastChanges {
+  /** Of an operation (`credentials/vault-approle crm`), oldest first; undefined when it never had any. */
+  of(operation: string): readonly Past[] | undefined
+  /** Those that recorded something, of every operation whose name begins so. */
+  recordedBy(beginning: string): readonly Past[]
+}
 
 /** Reads on from where it stopped each time that it is asked, as a journal only grows. */
 export function pastOf(lines: readonly Line[]): () => PastChanges {
   const byId = new Map<string, Draft>()
   const byOperation = new Map<string, Draft[]>()
+  const operationOf = new Map<string, string>()
+  const recording = new Set<Draft>()
   const undoes = new Map<string, string>()
   let read = 0
 
@@ -29,6 +35,7 @@ export function pastOf(lines: readonly Line[]): () => PastChanges {
     }
     const draft: Draft = { change, receipt: undefined, recorded: [] }
     byId.set(change.id, draft)
+    operationOf.set(change.id, name)
     const others = byOperation.get(name)
     if (others === undefined) byOperation.set(name, [draft])
     else others.push(draft)
@@ -41,7 +48,9 @@ export function pastOf(lines: readonly Line[]): () => PastChanges {
       }
     if (line.kind === 'change.recorded') {
       const draft = byId.get(line.data.id)
-      if (draft !== undefined) draft.recorded = [...draft.recorded, line.data.data]
+      if (draft === undefined) return
+      draft.recorded = [...draft.recorded, line.data.data]
+      recording.add(draft)
     }
     if (line.kind === 'change.applied') {
       const draft = byId.get(line.data.id)
@@ -50,8 +59,13 @@ export function pastOf(lines: readonly Line[]): () => PastChanges {
       if (original !== undefined) original.receipt = undefined
     }
   }
+  const all: PastChanges = {
+    of: (operation) => byOperation.get(operation),
+    recordedBy: (beginning) =>
+      [...recording].filter(({ change }) => operationOf.get(change.id)?.startsWith(beginning) === true),
+  }
   return () => {
     for (; read < lines.length; read++) take(lines[read] as Line)
-    return byOperation
+    return all
   }
 }

@@ -20,7 +20,7 @@ async function operations(input: StepInput): Promise<readonly Operation[]> {
   const found = input.case.server.credentials.flatMap((credential): Operation[] => {
     const load = destroyers[credential.kind]
     const adapter = `credentials/${credential.kind}`
-    if (load === undefined || !input.case.past().has(`${adapter} ${credential.id}`)) return []
+    if (load === undefined || input.case.past().of(`${adapter} ${credential.id}`) === undefined) return []
     return [{ key: credential.id, adapter, intent: 'destroy', target: targetOf(input, credential), load }]
   })
   const [first] = found

@@ -109,8 +109,8 @@ function about(
   return {
     credential,
     sharedWith: sharedCredential(servers, server, credential),
-    past: () => past().get(operationName(credential)) ?? [],
-    issued: () => issuedIn([...past()].flatMap(([name, changes]) => (name.startsWith(capability) ? changes : []))),
+    past: () => past().of(operationName(credential)) ?? [],
+    issued: () => issuedIn(past().recordedBy(capability)),
     held: async () => (await heldSecrets({ file: undefined, key, delivered, deployments })).found,
   }
 }

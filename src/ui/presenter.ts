@@ -38,6 +38,7 @@ export function presenter(ui: Ui, consent: Consent, columns: number, answers: bo
   const began = new Map<string, number>()
   /** Filled when there are too many changes to tell of each: what they are on, by change. */
   const systems = new Map<string, System>()
+  const byName = new Map<string, System>()
   const width = Math.max(60, Math.min(columns, 140))
   const list = (mark: string, texts: readonly string[]): void => {
     for (const text of texts) ui.say(`  ${mark} ${safe(text, 2000)}`)
@@ -55,8 +56,8 @@ export function presenter(ui: Ui, consent: Consent, columns: number, answers: bo
         `${styled('bold', step)} would make ${count(changes.length, 'change')} on ${safe(server.name)} (owner ${safe(server.owner)}):`,
       )
       systems.clear()
+      byName.clear()
       if (changes.length > most) {
-        const byName = new Map<string, System>()
         for (const { operation, change } of changes) {
           const name = operation.adapter.slice(operation.adapter.indexOf('/') + 1)
           const system = byName.get(name) ?? { name, planned: 0, made: 0, failed: 0, began: undefined }
@@ -138,7 +139,7 @@ export function presenter(ui: Ui, consent: Consent, columns: number, answers: bo
         const all = styled('dim', duration(performance.now() - (system.began ?? performance.now())))
         ui.say(`  ${system.failed === 0 ? styled('green', '✓') : styled('red', '✗')} ${progressOf(system)} ${all}`)
       }
-      return [...new Set(systems.values())]
+      return [...byName.values()]
         .filter(({ planned, made, failed }) => made + failed < planned)
         .map(progressOf)
         .join(', ')

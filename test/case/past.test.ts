@@ -30,13 +30,15 @@ it('tells what became of every change of a case, over all its steps, as the jour
   journal.append('change.applied', { id: 'a', receipt: { output: 1 }, settled: false })
   const its = () =>
     past()
-      .get('credentials/vault-approle crm')
+      .of('credentials/vault-approle crm')
       ?.map(({ change: { id }, receipt }) => [id, receipt])
   expect(its()).toEqual([
     ['a', { output: 1 }],
     ['b', undefined],
   ])
-  expect(past().get('credentials/vault-approle crm')?.[0]?.recorded).toEqual([{ issued: { accessor: 'x' } }])
+  expect(past().of('credentials/vault-approle crm')?.[0]?.recorded).toEqual([{ issued: { accessor: 'x' } }])
+  expect(past().recordedBy('credentials/')).toEqual([past().of('credentials/vault-approle crm')?.[0]])
+  expect(past().recordedBy('containment/')).toEqual([])
   plan([change('undo a')], { 'undo a': 'a' })
   journal.append('change.applied', { id: 'undo a', receipt: {}, settled: false })
   expect(its()).toEqual([

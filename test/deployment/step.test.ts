@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { pastOf } from '../../src/case/past.ts'
 import type { Config } from '../../src/config.ts'
 import type { Context } from '../../src/context.ts'
 import { deployments } from '../../src/deployment/index.ts'
@@ -84,7 +85,7 @@ function input(given: Given = {}): StepInput {
       sinceFrom: 'knownGood',
       until: '2026-11-23T00:00:00.000Z',
       isolatedAt: 'isolatedAt' in given ? given.isolatedAt : '2026-11-23T00:00:00.000Z',
-      past: () => new Map(),
+      past: pastOf([]),
       output: async (kind) => given.outputs?.[kind],
       standing: () => [],
       decisionsSince: () => given.decisions ?? [],

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { type Case, createCase, openCase } from '../../src/case/case.ts'
 import { checkCase } from '../../src/case/check.ts'
 import type { Journal } from '../../src/case/journal.ts'
+import { pastOf } from '../../src/case/past.ts'
 import type { Action, Adapter, Change } from '../../src/change.ts'
 import { IrError } from '../../src/errors.ts'
 import { type Presenter, runStep, type StepOptions } from '../../src/playbook/runner.ts'
@@ -127,7 +128,7 @@ const view = {
   sinceFrom: 'default',
   until: '',
   isolatedAt: undefined,
-  past: () => new Map(),
+  past: pastOf([]),
   output: async () => undefined,
   standing: () => [],
   decisionsSince: () => [],
