@@ -13,13 +13,16 @@ import {
   usersOf,
 } from './postgres/actions.ts'
 import { placeName, placeOf, tryLogin, withAdmin } from './postgres/connect.ts'
+import { lookForRole } from './postgres/look.ts'
 import { missing, rightsOver } from './postgres/rights.ts'
 import { newPassword, scramVerifier } from './postgres/scram.ts'
-import { type Role, roleNamed, rolesByOid } from './postgres/sessions.ts'
+import { type Role, rolesByOid } from './postgres/sessions.ts'
 import {
   type DatabaseUser,
   nameOf,
   planRevokeUser,
+  type Tried,
+  tryHeld,
   verifyReinstatedUser,
   verifyRevokedUser,
   verifyRotatedUser,
@@ -53,8 +56,10 @@ export const adapter: Credentials<PostgresCredential> = {
     return call.intent === 'rotate' ? await planRotate(call) : []
   },
 
-  async verify(call) {
-    if (call.intent === 'revoke') return await verifyRevokedUser(userOf(call))
+  probe: async (call) => (call.intent === 'revoke' ? await tryHeld(userOf(call)) : undefined),
+
+  async verify(call, probed) {
+    if (call.intent === 'revoke') return await verifyRevokedUser(userOf(call), probed as readonly Tried[] | undefined)
     return call.intent === 'rotate' ? await verifyRotated(call) : await verifyReinstatedUser(userOf(call))
   },
 
@@ -74,7 +79,7 @@ function userOf(call: PostgresCall): DatabaseUser {
 async function check(call: PostgresCall & { readonly intent: string }): Promise<readonly Problem[]> {
   const { user, place } = userOf(call)
   const problems = await withAdmin(call, place, async (admin): Promise<Problem[]> => {
-    const role = await roleNamed(admin, user)
+    const role = await lookForRole(admin, user)
     const rights = await rightsOver(admin, role)
     if (role !== undefined && rights.session === role.name)
       return [
@@ -120,7 +125,7 @@ async function planRotate(call: PostgresCall): Promise<readonly Change[]> {
   const id = call.changeId('issue-and-deliver', target)
   if (await isDelivered(call, issuedBy(call.receipts.get(id)))) return []
   return await withAdmin(call, of.place, async (admin) => {
-    const role = await roleNamed(admin, of.user)
+    const role = await lookForRole(admin, of.user)
     if (role === undefined) throw new IrError('input', `there is no ${nameOf(of)}`)
     const reload = sharedWith.length === 0 ? '' : `; ${sharedWith.join(', ')} must be given it, too`
     return [

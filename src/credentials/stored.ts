@@ -92,9 +92,13 @@ function withIssuer<C extends Stored>(store: StoredValue<C>, { adapter, target }
       await adapter.collect?.(forIssuer(call))
     },
 
-    async verify(call) {
+    async probe(call) {
+      return await adapter.probe?.(forIssuer(call))
+    },
+
+    async verify(call, probed) {
       const { id, kind } = call.target.credential
-      const [own, verdict] = await Promise.all([store.look(call), adapter.verify(forIssuer(call))])
+      const [own, verdict] = await Promise.all([store.look(call), adapter.verify(forIssuer(call), probed)])
       const residue = [...verdict.residue, ...own.residue]
       const observed = [...verdict.observed, ...own.observed]
       const state =

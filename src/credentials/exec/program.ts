@@ -7,6 +7,7 @@ import { scrubbed } from '../../program/scrub.ts'
 import type { CredentialOf } from '../../registry/port.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { CredentialTarget } from '../port.ts'
+import { sharedOf } from '../shared.ts'
 import { type Answer, type Failure, type Known, type Operation, parseAnswer, type Request } from './answer.ts'
 
 export type ExecTarget = CredentialTarget<CredentialOf<'exec'>>
@@ -35,11 +36,15 @@ export interface Program {
 export function execProgram(call: ExecCall, settings: ExecSettings): Program {
   const { command } = call.target.credential
   const name = safe(basename(command[0] ?? ''), 100)
+  const answers = sharedOf(call.signal, 'exec')
 
   async function ask(operation: Operation, more: Partial<Request> = {}): Promise<Answer> {
     const line = `${JSON.stringify(requestOf(call, operation, more))}\n`
     for (let attempt = 1; ; attempt++) {
+      // Whatever system it changes, what was seen of others before does not count after it.
+      if (changes(operation)) answers.changed()
       const ran = await run(command, line, settings, call.signal)
+      if (changes(operation)) answers.changed()
       const answer = parseAnswer(ran.stdout, operation)
       if (typeof answer === 'object' && 'error' in answer) {
         if (answer.error.code === 'unavailable' && attempt < settings.attempts) {

@@ -3,6 +3,7 @@ import { IrError } from '../../errors.ts'
 import type { CredentialTarget } from '../port.ts'
 import { field, mayGoOn } from '../words.ts'
 import { type Admin, asJson, type Place, withAdmin } from './connect.ts'
+import { lookForOrphans } from './look.ts'
 import { endSessions, journalled, orphans, type Role, rolesByOid, type Session, sessionsOf } from './sessions.ts'
 
 /** What both adapters do to database users; each change carries the place and the users in its parameters. */
@@ -136,18 +137,24 @@ export function endUserSessions<T extends CredentialTarget>(): Action<T> {
   )
 }
 
-/** Every session whose role is gone: whose it was cannot be told any more, and it has no rights of its own left. */
+/**
+ * Every session whose role is gone: whose it was cannot be told any more, and it has no rights of its own left. Every credential of a
+ * database sweeps it: what was seen once nothing is changed any more serves them all.
+ */
 export function sweepOrphans<T extends CredentialTarget>(): Action<T> {
-  return ending((admin) => orphans(admin))
+  return ending((admin) => orphans(admin), lookForOrphans)
 }
 
+/** @param first asked before all else, whether there is anything to end at all */
 function ending<T extends CredentialTarget>(
   find: (admin: Admin, change: Change) => Promise<readonly Session[]>,
+  first?: typeof lookForOrphans,
 ): Action<T> {
   return {
     async apply(change, call: ActionCall<T>) {
       mayGoOn(call)
       return await withAdmin(call, placeOfChange(change), async (admin) => {
+        if (first !== undefined && (await first(admin)).length === 0) return { output: journalled([]) }
         const { sessions } = await endSessions(admin, () => find(admin, change), call.signal)
         return { output: journalled(sessions) }
       })

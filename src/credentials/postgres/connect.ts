@@ -2,8 +2,9 @@ import type { EventEmitter } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Call, Json } from '../../change.ts'
 import { IrError, systemCode } from '../../errors.ts'
+import { gateOf } from '../gate.ts'
+import { sharedOf } from '../shared.ts'
 import { vaultClient } from '../vault/client.ts'
-import { gateOf } from '../vault/gate.ts'
 import { type Database, type Login, libpqLogin, type Ssl } from './libpq.ts'
 
 /**
@@ -17,6 +18,8 @@ export interface Admin {
   readonly who: string
   /** One statement. `changes`: its lost answer makes it ambiguous. @throws IrError */
   query<Row>(what: string, text: string, values?: readonly unknown[], changes?: 'changes'): Promise<readonly Row[]>
+  /** A question that many credentials ask, under a key of its own: see ../shared.ts. */
+  shared<T>(key: string, work: () => Promise<T>): Promise<T>
   /** A name as an identifier in a statement. */
   readonly quote: (name: string) => string
 }
@@ -106,11 +109,12 @@ class Busy extends IrError {}
 const logins = new WeakMap<AbortSignal, Map<string, Promise<Login>>>()
 
 /** Read once in one command, from the files of the responder: a thousand looks at one database follow each other. */
-async function ownLogin({ signal }: PlaceCall, place: Place): Promise<Login> {
+async function ownLogin(signal: AbortSignal, { host, port, name }: Database): Promise<Login> {
   const known = logins.get(signal) ?? new Map<string, Promise<Login>>()
   logins.set(signal, known)
-  const key = JSON.stringify(asJson(place))
-  const found = known.get(key) ?? libpqLogin(place)
+  const database = { host, port, name }
+  const key = JSON.stringify(database)
+  const found = known.get(key) ?? libpqLogin(database)
   known.set(key, found)
   return await found
 }
@@ -128,7 +132,7 @@ const shared = new Map<string, Shared>()
 async function withLogin<T>(call: PlaceCall, place: Place, work: (login: Login) => Promise<T>): Promise<T> {
   if (call.signal.aborted) throw interrupted()
   const { adminRole, adminMount } = place
-  if (adminRole === undefined) return await work(await ownLogin(call, place))
+  if (adminRole === undefined) return await work(await ownLogin(call.signal, place))
   const vault = vaultClient(call)
   const key = JSON.stringify([vault.address, vault.namespace ?? '', asJson(place)])
   const one = shared.get(key) ?? { login: fromVault(), users: 0 }
@@ -188,20 +192,27 @@ async function connect(place: Place, login: Login, signal: AbortSignal): Promise
   const connection: Connected = {
     client,
     alive: () => alive,
-    admin: (during) => ({
-      user: login.user,
-      who: adminRole === undefined ? login.user : `Vault role ${adminMount}/${adminRole}`,
-      quote: (name) => client.escapeIdentifier(name),
-      async query<Row>(doing: string, text: string, values: readonly unknown[] = [], changes?: 'changes') {
-        if (during.aborted) throw interrupted()
-        try {
-          const { rows } = await client.query(text, [...values])
-          return rows as Row[]
-        } catch (error) {
-          throw asIrError(error, doing, { signal: during, changes: changes === 'changes', connecting: false })
-        }
-      },
-    }),
+    admin: (during) => {
+      const answers = sharedOf(during, `postgres://${login.user}@${placeName(place)}`)
+      return {
+        user: login.user,
+        who: adminRole === undefined ? login.user : `Vault role ${adminMount}/${adminRole}`,
+        quote: (name) => client.escapeIdentifier(name),
+        shared: answers.ask,
+        async query<Row>(doing: string, text: string, values: readonly unknown[] = [], changes?: 'changes') {
+          if (during.aborted) throw interrupted()
+          if (changes !== undefined) answers.changed()
+          try {
+            const { rows } = await client.query(text, [...values])
+            return rows as Row[]
+          } catch (error) {
+            throw asIrError(error, doing, { signal: during, changes: changes === 'changes', connecting: false })
+          } finally {
+            if (changes !== undefined) answers.changed()
+          }
+        },
+      }
+    },
     async end() {
       alive = false
       await client.end().catch(() => undefined) // it is gone already
@@ -265,9 +276,15 @@ async function endIdle(key: string): Promise<void> {
 /** Its types leave out that it need not keep the program running. */
 type Client = import('pg').Client & { ref(): void; unref(): void }
 
+/** Servers that said in this command that they have no TLS: where that may be done without, they are not asked again. */
+const withoutTls = new WeakMap<AbortSignal, Set<string>>()
+
 async function open({ host, port, name }: Database, login: Login, signal: AbortSignal): Promise<Client> {
   const { default: pg } = await import('pg')
-  const attempts: Ssl = host.startsWith('/') ? [false] : login.ssl
+  const server = `${host}:${port}`
+  const plain = withoutTls.get(signal) ?? new Set()
+  withoutTls.set(signal, plain)
+  const attempts: Ssl = host.startsWith('/') || (login.ssl.includes(false) && plain.has(server)) ? [false] : login.ssl
   for (const [index, ssl] of attempts.entries()) {
     if (signal.aborted) throw interrupted()
     const client = new pg.Client({
@@ -293,6 +310,7 @@ async function open({ host, port, name }: Database, login: Login, signal: AbortS
       return client
     } catch (error) {
       await client.end().catch(() => undefined)
+      if (/does not support SSL/.test(error instanceof Error ? error.message : '')) plain.add(server)
       if (index === attempts.length - 1 || !aboutTls(error)) throw error
     }
   }
@@ -342,7 +360,7 @@ export async function tryLogin(
   signal: AbortSignal,
 ): Promise<Attempt> {
   try {
-    const { ssl } = await libpqLogin(database)
+    const { ssl } = await ownLogin(signal, database)
     const client = await open(database, { user, password, ssl, guarded: false }, signal)
     await client.end().catch(() => undefined)
     return { answer: 'accepted' }

@@ -14,7 +14,13 @@ export interface Rights {
   readonly reads: boolean
 }
 
+/** For a look: our own are read once for all who ask, and a superuser has them over everybody. */
 export async function rightsOver(admin: Admin, role: Pick<Role, 'oid' | 'superuser'> | undefined): Promise<Rights> {
+  const own = await admin.shared('own rights', () => readRights(admin, undefined))
+  return role === undefined || own.superuser ? own : await readRights(admin, role)
+}
+
+async function readRights(admin: Admin, role: Pick<Role, 'oid' | 'superuser'> | undefined): Promise<Rights> {
   const text = `SELECT session_user::text AS session, pg_catalog.pg_is_in_recovery() AS standby, me.rolsuper AS superuser,
       me.rolsuper OR (NOT $2::bool AND me.rolcreaterole AND
         (pg_catalog.current_setting('server_version_num')::int < 160000

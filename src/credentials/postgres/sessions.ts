@@ -27,25 +27,16 @@ type RoleRow = Omit<Role, 'oid'> & { readonly oid: string }
 
 const asRole = (row: RoleRow): Role => ({ ...row, oid: Number(row.oid) })
 
-/** Compared as text: as a name it would be cut off after 63 bytes, and somebody else's. */
-export async function roleNamed(admin: Admin, name: string): Promise<Role | undefined> {
-  // No role can be called that, and it would end the text early.
-  if (name.includes('\0')) return undefined
-  const text = `SELECT ${roleColumns} FROM pg_catalog.pg_roles r WHERE r.rolname::text = $1::text`
-  const [row] = await admin.query<RoleRow>('reading the role', text, [name])
-  return row === undefined ? undefined : asRole(row)
-}
-
 export async function rolesByOid(admin: Admin, oids: readonly number[]): Promise<readonly Role[]> {
   if (oids.length === 0) return []
   const text = `SELECT ${roleColumns} FROM pg_catalog.pg_roles r WHERE r.oid::int8 = ANY($1::int8[]) ORDER BY r.oid`
   return (await admin.query<RoleRow>('reading the roles', text, [oids])).map(asRole)
 }
 
-/** @param pattern a regular expression of ours, never of anybody else */
-export async function rolesMatching(admin: Admin, pattern: string): Promise<readonly Role[]> {
-  const text = `SELECT ${roleColumns} FROM pg_catalog.pg_roles r WHERE r.rolname::text ~ $1::text ORDER BY r.oid`
-  return (await admin.query<RoleRow>('reading the roles', text, [pattern])).map(asRole)
+/** For looks: see look.ts. */
+export async function everyRole(admin: Admin): Promise<readonly Role[]> {
+  const text = `SELECT ${roleColumns} FROM pg_catalog.pg_roles r ORDER BY r.oid`
+  return (await admin.query<RoleRow>('reading the roles', text)).map(asRole)
 }
 
 /** A live session. `pid` and `since` together name it: a process id alone is used again. */
@@ -72,6 +63,12 @@ export async function sessionsOf(admin: Admin, oids: readonly number[]): Promise
   if (oids.length === 0) return []
   const text = `SELECT ${sessionColumns} FROM pg_catalog.pg_stat_activity a WHERE a.usesysid::int8 = ANY($1::int8[]) ORDER BY a.pid`
   return (await admin.query<SessionRow>('reading the sessions', text, [oids])).map(asSession)
+}
+
+/** For looks: see look.ts. */
+export async function everySession(admin: Admin): Promise<readonly Session[]> {
+  const text = `SELECT ${sessionColumns} FROM pg_catalog.pg_stat_activity a WHERE a.usesysid IS NOT NULL ORDER BY a.pid`
+  return (await admin.query<SessionRow>('reading the sessions', text)).map(asSession)
 }
 
 const roleIsGone = `a.usesysid IS NOT NULL AND a.usesysid::int8 <> 0

@@ -7,7 +7,8 @@ import { notedSessions, usersOf } from './actions.ts'
 import { blockChange, endChange, sweepChange, tellAll } from './changes.ts'
 import { type Attempt, type Place, placeName, tryLogin, withAdmin } from './connect.ts'
 import { leftovers } from './leftovers.ts'
-import { isSame, orphans, type Role, roleNamed, type Session, sessionsOf } from './sessions.ts'
+import { lookForOrphans, lookForRole, lookForSessions } from './look.ts'
+import { isSame, type Role, type Session } from './sessions.ts'
 
 /** One user of a database that keeps its name: how it is revoked, and what became of it. */
 export interface DatabaseUser {
@@ -29,12 +30,12 @@ export async function planRevokeUser(of: DatabaseUser, chain: readonly string[])
   const { call, place, user } = of
   const target = nameOf(of)
   return await withAdmin(call, place, async (admin) => {
-    const role = await roleNamed(admin, user)
+    const role = await lookForRole(admin, user)
     if (role === undefined) {
-      const lost = await orphans(admin)
+      const lost = await lookForOrphans(admin)
       return lost.length === 0 ? [] : [sweepChange({ call, admin, place, chain: [...chain, target] }, lost)]
     }
-    const sessions = await sessionsOf(admin, [role.oid])
+    const sessions = await lookForSessions(admin, [role.oid])
     const about = { call, admin, place, target, users: [{ oid: role.oid, name: role.name }], sessions, chain }
     return [
       ...(role.login ? [blockChange(about)] : []),
@@ -53,25 +54,25 @@ interface Seen {
 
 async function look({ call, place, user }: DatabaseUser): Promise<Seen> {
   return await withAdmin(call, place, async (admin) => {
-    const role = await roleNamed(admin, user)
+    const role = await lookForRole(admin, user)
     const known = call.changes.flatMap((change) => usersOf(change).map(({ oid }) => oid))
     const oids = [...new Set([...known, ...(role === undefined ? [] : [role.oid])])]
     return {
       role,
-      sessions: await sessionsOf(admin, oids),
-      lost: role === undefined ? (await orphans(admin)).filter(({ oid }) => !oids.includes(oid)) : [],
+      sessions: await lookForSessions(admin, oids),
+      lost: role === undefined ? (await lookForOrphans(admin)).filter(({ oid }) => !oids.includes(oid)) : [],
       residue: role === undefined ? [] : await leftovers(admin, role),
     }
   })
 }
 
-interface Tried {
+export interface Tried {
   readonly where: string
   readonly attempt: Attempt
 }
 
 /** Every old password that is to be had. @param spare fingerprint of the new one, which may lie where the old one did */
-async function tryHeld({ call, place, user }: DatabaseUser, spare: string | undefined): Promise<readonly Tried[]> {
+export async function tryHeld({ call, place, user }: DatabaseUser, spare?: string): Promise<readonly Tried[]> {
   const tried: Tried[] = []
   for (const { secret, where } of (await call.target.held?.(call.signal)) ?? []) {
     if (secret === '' || fingerprint(call.caseId, secret) === spare) continue
@@ -101,11 +102,12 @@ function notSo(observed: readonly Observation[]): string {
     .join('; ')
 }
 
-export async function verifyRevokedUser(of: DatabaseUser): Promise<Verdict> {
+/** @param probed what `tryHeld` found once the changes had ended */
+export async function verifyRevokedUser(of: DatabaseUser, probed?: readonly Tried[]): Promise<Verdict> {
   const { call, user } = of
   const name = nameOf(of)
   const { role, sessions, lost, residue } = await look(of)
-  const tried = await tryHeld(of, undefined)
+  const tried = probed ?? (await tryHeld(of))
   const noted = notedSessions(call)
   const left = noted.filter((one) => sessions.some((other) => isSame(one, other)))
   const observed: Observation[] = [
@@ -125,13 +127,13 @@ export async function verifyRevokedUser(of: DatabaseUser): Promise<Verdict> {
   const dead = observed.every(({ holds }) => holds)
   const unseen = dead && role === undefined && of.certain !== true && !wasSeen(of)
   // Refused although it is right: then it is the old one, and not something planted. Without a role, whatever is held is refused.
-  const probed = tried.some(
+  const refused = tried.some(
     ({ attempt }) => attempt.answer === 'refused' && (attempt.why === 'login' || role === undefined),
   )
   const said = `issuer says so (${role === undefined ? 'no such role' : 'NOLOGIN'}, no session)`
   const state = unseen
     ? stateOf(call.target, 'unknown', `there is no ${name}, and this case never saw one: is the name right?`)
-    : stateOf(call.target, dead ? 'dead' : 'alive', dead ? (probed ? 'probed' : said) : notSo(observed))
+    : stateOf(call.target, dead ? 'dead' : 'alive', dead ? (refused ? 'probed' : said) : notSo(observed))
   return {
     state: !dead ? 'failed' : residue.length > 0 || unseen ? 'residual' : 'verified',
     observed,

@@ -8,8 +8,9 @@ import { mayGoOn, quoted, asJson as stateJson, stateOf, textField } from '../wor
 import { notedSessions, usersOf as usersOfChange } from './actions.ts'
 import { blockChange, endChange, sweepChange, tellAll } from './changes.ts'
 import { type Place, placeName, tryLogin, withAdmin } from './connect.ts'
+import { lookForOrphans, lookForRoles, lookForSessions } from './look.ts'
 import { rightsOver } from './rights.ts'
-import { isSame, orphans, type Role, rolesByOid, type Session, sessionsOf } from './sessions.ts'
+import { isSame, type Role, type Session } from './sessions.ts'
 import { leaseIds, leasesLeft, type Users, usersOf } from './vault-leases.ts'
 import { mountOf, type VaultRole } from './vault-role.ts'
 
@@ -50,11 +51,11 @@ export async function planRevokeDynamic({ call, vault, place }: Dynamic): Promis
   if ('why' in place) return changes
   const inDatabase = await withAdmin(call, place, async (admin): Promise<readonly Change[]> => {
     const users = await usersOf(vault, admin, { mount, role, leases })
-    const sessions = await sessionsOf(
+    const sessions = await lookForSessions(
       admin,
       users.ours.map(({ oid }) => oid),
     )
-    const lost = await orphans(admin)
+    const lost = await lookForOrphans(admin)
     const target = `users of ${path} on ${placeName(place)}`
     const chain = [path, `${leases.length} leases`]
     const open = users.ours.filter(({ login }) => login)
@@ -244,9 +245,9 @@ async function look(
     const users = await usersOf(vault, admin, { mount: mountOf(credential), role: credential.role, leases })
     const known = call.changes.flatMap((change) => usersOfChange(change).map(({ oid }) => oid))
     const oids = [...new Set([...known, ...users.ours.map(({ oid }) => oid)])]
-    const sessions = await sessionsOf(admin, oids)
-    const lost = (await orphans(admin)).filter(({ oid }) => !oids.includes(oid))
-    const open = (await rolesByOid(admin, oids)).filter(({ login }) => login)
+    const sessions = await lookForSessions(admin, oids)
+    const lost = (await lookForOrphans(admin)).filter(({ oid }) => !oids.includes(oid))
+    const open = (await lookForRoles(admin, oids)).filter(({ login }) => login)
     return { users, sessions, lost, open }
   })
 }

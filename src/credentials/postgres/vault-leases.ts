@@ -2,7 +2,8 @@ import { bounded } from '../../bounded.ts'
 import { IrError } from '../../errors.ts'
 import type { VaultClient } from '../vault/client.ts'
 import type { Admin } from './connect.ts'
-import { type Role, rolesMatching } from './sessions.ts'
+import { lookAtRoles } from './look.ts'
+import type { Role } from './sessions.ts'
 
 /** The leases of one dynamic role, and which database users they stand for. */
 interface Lease {
@@ -68,11 +69,8 @@ export async function usersOf(
   { mount, role, leases: ids }: { readonly mount: string; readonly role: string; readonly leases: readonly string[] },
 ): Promise<Users> {
   const leases = await leasesOf(vault, ids)
-  // The pattern only narrows what is read; which of them it is, is decided below.
-  const named = (await rolesMatching(admin, '^v-.*-[A-Za-z0-9]{20}-[0-9]+$')).flatMap((user) => {
-    const made = secondOf(user.name, cutName(role))
-    return made === undefined ? [] : [{ user, at: made }]
-  })
+  const cut = cutName(role)
+  const named = (await madeByVault(admin)).filter(({ middle }) => isMadeFor(middle, cut))
   const ours: Role[] = []
   const strays: Role[] = []
   for (const { users, leases: count } of moments(named, leases)) {
@@ -123,13 +121,35 @@ function cutName(role: string): string {
   return [...role].slice(0, 8).join('')
 }
 
+interface Made {
+  readonly user: Role
+  /** Of its name, the cut display name of a token and the cut name of the role. */
+  readonly middle: string
+  /** Second of its name. */
+  readonly at: number
+}
+
+function madeByVault(admin: Admin): Promise<readonly Made[]> {
+  return lookAtRoles(admin, 'users that Vault made', (roles) =>
+    roles.flatMap((user) => {
+      const parts = partsOf(user.name)
+      return parts === undefined ? [] : [{ user, ...parts }]
+    }),
+  )
+}
+
+function partsOf(user: string): { readonly middle: string; readonly at: number } | undefined {
+  const parts = /^v-(.*)-[A-Za-z0-9]{20}-(\d+)$/.exec(user)
+  return parts === null ? undefined : { middle: parts[1] ?? '', at: Number(parts[2]) }
+}
+
+function isMadeFor(middle: string, cut: string): boolean {
+  // In front of it is the cut display name of a token, and nothing else.
+  return middle.endsWith(`-${cut}`) && [...middle.slice(0, -cut.length - 1)].length <= 8
+}
+
 /** The second in the name of a user that was made for a role of this (cut) name; undefined when it was not. */
 export function secondOf(user: string, cut: string): number | undefined {
-  const parts = /^v-(.*)-[A-Za-z0-9]{20}-(\d+)$/.exec(user)
-  if (parts === null) return undefined
-  const [, middle = '', second = ''] = parts
-  if (!middle.endsWith(`-${cut}`)) return undefined
-  // In front of it is the cut display name of a token, and nothing else.
-  const display = middle.slice(0, -cut.length - 1)
-  return [...display].length <= 8 ? Number(second) : undefined
+  const parts = partsOf(user)
+  return parts !== undefined && isMadeFor(parts.middle, cut) ? parts.at : undefined
 }

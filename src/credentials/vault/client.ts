@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { client as NodeVault } from 'node-vault'
 import { IrError, systemCode } from '../../errors.ts'
+import { gateOf } from '../gate.ts'
+import { sharedOf } from '../shared.ts'
 import { environment } from './environment.ts'
-import { gateOf } from './gate.ts'
-import { sharedOf } from './shared.ts'
 import { type Exchange, transport } from './transport.ts'
 
 /**
@@ -111,8 +111,18 @@ async function ownToken(): Promise<string | undefined> {
   }
 }
 
-export function vaultClient(call: VaultCall, overrides: Partial<VaultSettings> = {}): VaultClient {
-  return clientWith(call, ownToken, { ...defaults, ...overrides })
+/** By command, and by the address in the configuration. */
+const clients = new WeakMap<AbortSignal, Map<string | undefined, VaultClient>>()
+
+/** One for a command, however many credentials ask for it. @param overrides for tests */
+export function vaultClient(call: VaultCall, overrides?: Partial<VaultSettings>): VaultClient {
+  if (overrides !== undefined) return clientWith(call, ownToken, { ...defaults, ...overrides })
+  const ofCommand = clients.get(call.signal) ?? new Map<string | undefined, VaultClient>()
+  clients.set(call.signal, ofCommand)
+  const configured = call.target.vault?.address
+  const client = ofCommand.get(configured) ?? clientWith(call, ownToken, defaults)
+  ofCommand.set(configured, client)
+  return client
 }
 
 function clientWith(call: VaultCall, token: () => Promise<string | undefined>, settings: VaultSettings): VaultClient {

@@ -73,8 +73,17 @@ function closestFirst(a: string, b: string): number {
   )
 }
 
-/** Each quoted text that a block follows is taken for a path. */
+/** By text: very many tokens have the same policies. */
+const known = new Map<string, readonly Rule[]>()
+
 export function rulesOf(policy: string): readonly Rule[] {
+  const rules = known.get(policy) ?? parse(policy)
+  known.set(policy, rules)
+  return rules
+}
+
+/** Each quoted text that a block follows is taken for a path. */
+function parse(policy: string): readonly Rule[] {
   const text = policy.replace(/("(?:[^"\\]|\\.)*")|\/\*[\s\S]*?\*\/|(?:#|\/\/)[^\n]*/g, '$1')
   const rules: Rule[] = []
   for (const found of text.matchAll(/"((?:[^"\\]|\\.)*)"\s*:?\s*\{/g)) {

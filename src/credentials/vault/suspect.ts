@@ -4,7 +4,7 @@ import { field, words } from '../words.ts'
 import { type Can, nothing, whatTheyCan } from './able.ts'
 import type { VaultClient } from './client.ts'
 import { type Holders, policyHolders } from './holders.ts'
-import { allTokens, type Maker, mayHaveMade, ownPolicies, plannedTokens, type Token } from './tokens.ts'
+import { allTokens, couldBeMade, type Maker, mayHaveMade, ownPolicies, plannedTokens, type Token } from './tokens.ts'
 
 /** What belongs to one suspect credential, whatever its kind, and what its tokens may have left behind. */
 export interface Suspect {
@@ -39,7 +39,19 @@ const nobody: Holders = { holders: [], appRoles: [], logins: [], tokenRoles: [],
  * @param about `all`: who else has its policies and what its tokens can do, for a plan; `tokens`: only what lives, to see it dead
  * @throws IrError denied, when tokens may not be listed
  */
-export async function reachOf(
+export function reachOf(
+  call: Call<CredentialTarget>,
+  vault: VaultClient,
+  suspect: Suspect,
+  about: 'all' | 'tokens',
+): Promise<Reach> {
+  if (about === 'tokens') return find(call, vault, suspect, about)
+  // The check of a plan asks the same as the plan.
+  const { id } = call.target.credential
+  return vault.shared(`reach of ${id}: ${suspect.whose}`, () => find(call, vault, suspect, about))
+}
+
+async function find(
   call: Call<CredentialTarget>,
   vault: VaultClient,
   suspect: Suspect,
@@ -57,13 +69,14 @@ export async function reachOf(
   const names = ownPolicies([...new Set([...suspect.policies, ...its.flatMap(({ policies }) => policies), ...had])])
   const can = about === 'all' ? await whatTheyCan(vault, its, names, holders) : notedCan(call)
   const maker: Maker = { policies: new Set(names), tokenRoles: new Set(can.tokenRoles), since: call.target.since }
-  const made = tokens.filter((token) => !suspect.isIts(token) && mayHaveMade(token, maker))
-  const others = tokens.filter((token) => !its.includes(token) && !made.includes(token))
+  const made = withoutParent(tokens).filter((token) => !suspect.isIts(token) && mayHaveMade(token, maker))
+  const counted = new Set([...its, ...made])
+  const bearers = (name: string) => (byPolicy(tokens).get(name) ?? []).filter((token) => !counted.has(token))
   return {
     its,
     made,
     left: tokens.filter(({ accessor }) => ended.has(accessor)),
-    policies: new Map(names.map((name) => [name, whoElse(name, suspect, holders, others)])),
+    policies: new Map(names.map((name) => [name, whoElse(name, suspect, holders, bearers(name))])),
     unread: holders.unread,
     can,
   }
@@ -72,14 +85,44 @@ export async function reachOf(
 function whoElse(
   name: string,
   { holder, entity }: Suspect,
-  holders: Holders,
-  others: readonly Token[],
+  { holders }: Holders,
+  bearers: readonly Token[],
 ): readonly string[] {
-  const registered = holders.holders.filter(
-    ({ policies, path }) => policies.includes(name) && path !== holder && path !== `identity/entity/id/${entity}`,
+  const registered = (byPolicy(holders).get(name) ?? []).filter(
+    ({ path }) => path !== holder && path !== `identity/entity/id/${entity}`,
   )
-  const bearers = others.filter(({ policies }) => policies.includes(name)).map(bearer)
-  return [...new Set([...registered.map((one) => one.name), ...bearers])].sort()
+  return [...new Set([...registered.map((one) => one.name), ...bearers.map(bearer)])].sort()
+}
+
+/** Of a list that all suspects share: made once for it. */
+function once<T extends object, R>(make: (all: T) => R): (all: T) => R {
+  const made = new WeakMap<T, R>()
+  return (all) => {
+    const known = made.get(all) ?? make(all)
+    made.set(all, known)
+    return known
+  }
+}
+
+const withoutParent = once((tokens: readonly Token[]) => tokens.filter(couldBeMade))
+
+interface Bearer {
+  readonly policies: readonly string[]
+}
+
+const indexed = once((all: readonly Bearer[]) => {
+  const found = new Map<string, Bearer[]>()
+  for (const one of all)
+    for (const name of one.policies) {
+      const list = found.get(name) ?? []
+      list.push(one)
+      found.set(name, list)
+    }
+  return found
+})
+
+function byPolicy<T extends Bearer>(all: readonly T[]): ReadonlyMap<string, readonly T[]> {
+  return indexed(all) as unknown as ReadonlyMap<string, readonly T[]>
 }
 
 function bearer({ path, meta, accessor }: Token): string {

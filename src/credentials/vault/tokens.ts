@@ -162,14 +162,17 @@ export interface Maker {
   readonly since: string | undefined
 }
 
+/** Whether it could be something that any suspect made, and tells of no parent. */
+export function couldBeMade({ path, entity, policies }: Token): boolean {
+  return /^auth\/token\/create(?:-orphan)?(?:\/|$)/.test(path) && entity === '' && !policies.includes('root')
+}
+
 export function mayHaveMade(token: Token, { policies, tokenRoles, since }: Maker): boolean {
-  if (!/^auth\/token\/create(?:-orphan)?(?:\/|$)/.test(token.path)) return false
-  if (token.entity !== '' || token.policies.includes('root')) return false
-  // Vault counts in whole seconds.
-  if (since !== undefined && Date.parse(token.created) + 1000 <= Date.parse(since)) return false
-  if (tokenRoles.has(token.path)) return true
+  if (!couldBeMade(token)) return false
   const own = ownPolicies(token.policies)
-  return own.length > 0 && own.every((name) => policies.has(name))
+  if (!tokenRoles.has(token.path) && !(own.length > 0 && own.every((name) => policies.has(name)))) return false
+  // Vault counts in whole seconds.
+  return since === undefined || Date.parse(token.created) + 1000 > Date.parse(since)
 }
 
 /** Evidence of what a token was, in what is journalled. */

@@ -1,4 +1,4 @@
-import { IrError } from '../../errors.ts'
+import { IrError } from '../errors.ts'
 
 /** Bounds what is asked of one Vault at a time, over all adapters: less when it throttles, more again when it does not. */
 interface Gate {

@@ -4,8 +4,9 @@ import { coalesced } from './coalesce.ts'
 const maxAge = 30_000
 
 /**
- * Answers to large questions that every credential asks, such as which tokens there are: looked for once, and again as soon as
- * we have begun or ended a change, so that what is observed after a change was read after it. One for each command and Vault.
+ * Answers to large questions that every credential asks, such as which tokens or database roles there are: looked for once, and again
+ * as soon as we have begun or ended a change, so that what is observed after a change was read after it. One for each command: what
+ * is changed in one system may change another, as a lease that Vault revokes takes a database user along.
  */
 export interface Shared {
   ask<T>(key: string, work: () => Promise<T>): Promise<T>
@@ -19,17 +20,16 @@ interface Known {
   readonly answer: Promise<unknown>
 }
 
-const all = new WeakMap<AbortSignal, Map<string, Shared>>()
+const all = new WeakMap<AbortSignal, Shared>()
 
-/** @param signal the one of the adapter's `Call`, which is one per command */
-export function sharedOf(signal: AbortSignal, vault: string): Shared {
-  const ofCommand = all.get(signal) ?? new Map<string, Shared>()
+/**
+ * @param signal the one of the adapter's `Call`, which is one per command
+ * @param system which one is asked, and as whom
+ */
+export function sharedOf(signal: AbortSignal, system: string): Shared {
+  const ofCommand = all.get(signal) ?? shared()
   all.set(signal, ofCommand)
-  const known = ofCommand.get(vault)
-  if (known !== undefined) return known
-  const made = shared()
-  ofCommand.set(vault, made)
-  return made
+  return { ask: (key, work) => ofCommand.ask(`${system} ${key}`, work), changed: ofCommand.changed }
 }
 
 export function shared(now: () => number = () => performance.now()): Shared {
