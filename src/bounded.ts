@@ -1,23 +1,6 @@
 /** So many at once where nothing else is said: more only gets us throttled. */
 export const width = 8
 
-/** For work that turns up bit by bit: so much of it at once, the rest waits for its turn. */
-export function inTurns(most = width): <T>(work: () => Promise<T>) => Promise<T> {
-  let running = 0
-  const waiting: (() => void)[] = []
-  return async (work) => {
-    if (running < most) running++
-    else await new Promise<void>((resolve) => waiting.push(resolve))
-    try {
-      return await work()
-    } finally {
-      const next = waiting.shift()
-      if (next === undefined) running--
-      else next()
-    }
-  }
-}
-
 /** Does the work for each item, a bounded number at a time; the results in the order of the items. The first error ends it. */
 export async function bounded<T, R>(
   items: readonly T[],

@@ -172,17 +172,9 @@ export interface Adapter<Target, Intent extends string = string> {
    * @throws IrError refused when they are of another one
    */
   recognise?(changes: readonly Change[], call: Call<Target>): Promise<void>
-  /**
-   * Captures evidence once the changes of this target have ended and before the verdict. Reads only, loses nothing; may run again on
-   * resume.
-   */
+  /** Captures evidence once the changes are made and before the verdict. Reads only, loses nothing; may run again on resume. */
   collect?(call: Call<Target> & { readonly intent: Intent }): Promise<void>
-  /**
-   * Tries what the suspect held, where that takes long: as soon as the changes of this target have ended, while those of others may be
-   * under way. `verify` gets what came of it; without, it tries by itself.
-   */
-  probe?(call: Call<Target> & { readonly intent: Intent }): Promise<unknown>
   /** Reads the world again and says what is, not what was asked for. */
-  verify(call: Call<Target> & { readonly intent: Intent }, probed?: unknown): Promise<Verdict>
+  verify(call: Call<Target> & { readonly intent: Intent }): Promise<Verdict>
   readonly actions: Readonly<Record<string, Action<Target>>>
 }

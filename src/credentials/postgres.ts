@@ -21,8 +21,6 @@ import {
   type DatabaseUser,
   nameOf,
   planRevokeUser,
-  type Tried,
-  tryHeld,
   verifyReinstatedUser,
   verifyRevokedUser,
   verifyRotatedUser,
@@ -56,10 +54,8 @@ export const adapter: Credentials<PostgresCredential> = {
     return call.intent === 'rotate' ? await planRotate(call) : []
   },
 
-  probe: async (call) => (call.intent === 'revoke' ? await tryHeld(userOf(call)) : undefined),
-
-  async verify(call, probed) {
-    if (call.intent === 'revoke') return await verifyRevokedUser(userOf(call), probed as readonly Tried[] | undefined)
+  async verify(call) {
+    if (call.intent === 'revoke') return await verifyRevokedUser(userOf(call))
     return call.intent === 'rotate' ? await verifyRotated(call) : await verifyReinstatedUser(userOf(call))
   },
 

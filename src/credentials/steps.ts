@@ -12,6 +12,7 @@ import { issuedIn } from './issue.ts'
 import { loaderOf } from './load.ts'
 import type { CredentialIntent, CredentialState, CredentialTarget } from './port.ts'
 import { heldSecrets } from './secret-source.ts'
+import { field } from './words.ts'
 
 /** Ids of credentials; without it all of the server's. */
 const only = z.array(z.string().min(1)).min(1).optional()
@@ -146,6 +147,7 @@ async function undead(input: StepInput): Promise<NonNullable<CredentialTarget['u
 
 async function result(input: StepInput, outcome: Outcome, intent: CredentialIntent): Promise<StepResult> {
   const { server, servers } = input.case
+  if (intent !== 'reinstate') await keepBefore(input)
   const open: string[] = []
   const outputs = new Map(outcome.operations.map(({ key, output }) => [key, output]))
   const credentials = choose(input).map((credential): CredentialState => {
@@ -171,6 +173,21 @@ async function result(input: StepInput, outcome: Outcome, intent: CredentialInte
     ...(open.length === 0 ? {} : { open, state: 'partial' }),
     ...(credentials.length + stray.length === 0 ? { limits: [nothing(server.name)] } : {}),
   }
+}
+
+/** Evidence: what the changes end, as it was when they were planned (`params.before`). One piece for all credentials. */
+async function keepBefore(input: StepInput): Promise<void> {
+  const past = input.case.past()
+  const found = choose(input).flatMap((credential) => {
+    const ended = (past.of(operationName(credential)) ?? []).flatMap(({ change: { action, target, params } }) => {
+      const before = field(params, 'before')
+      return before === undefined ? [] : [{ action, target, before }]
+    })
+    return ended.length === 0 ? [] : [{ id: credential.id, kind: credential.kind, ended }]
+  })
+  if (found.length === 0) return
+  const text = `${JSON.stringify(found, undefined, 2)}\n`
+  await input.evidence.put('credentials-before.json', 'application/json', text)
 }
 
 /** @throws IrError input when `only` names a credential that the server does not have */

@@ -92,13 +92,9 @@ function withIssuer<C extends Stored>(store: StoredValue<C>, { adapter, target }
       await adapter.collect?.(forIssuer(call))
     },
 
-    async probe(call) {
-      return await adapter.probe?.(forIssuer(call))
-    },
-
-    async verify(call, probed) {
+    async verify(call) {
       const { id, kind } = call.target.credential
-      const [own, verdict] = await Promise.all([store.look(call), adapter.verify(forIssuer(call), probed)])
+      const [own, verdict] = await Promise.all([store.look(call), adapter.verify(forIssuer(call))])
       const residue = [...verdict.residue, ...own.residue]
       const observed = [...verdict.observed, ...own.observed]
       const state =

@@ -39,7 +39,6 @@ import {
 } from './vault/secret-ids.ts'
 import { leftBehind, noted, notedUse, noting } from './vault/suspect.ts'
 import {
-  collectBefore,
   looksLikeToken,
   revokeChange,
   revokeToken,
@@ -49,7 +48,7 @@ import {
   tellTried,
   tryHeldTokens,
 } from './vault/tokens.ts'
-import { asJson, field, fileName, mayGoOn, quoted, textField } from './words.ts'
+import { asJson, field, mayGoOn, quoted, textField } from './words.ts'
 
 /**
  * An AppRole mints tokens, which mint children, orphans and leases. First whatever could make more is stopped: its entity is
@@ -82,8 +81,6 @@ export const adapter: Credentials<CredentialOf<'vault-approle'>> = {
     if (call.intent === 'revoke') return await planRevoke(call)
     return call.intent === 'rotate' ? await planRotate(call) : []
   },
-
-  collect: (call) => collectBefore(call, `vault-approle-${fileName(call.target.credential.id)}`),
 
   async verify(call) {
     if (call.intent === 'reinstate') return await verifyReinstated(call)

@@ -8,7 +8,6 @@ import { disableChange, disableEntity, type Entity, entityById, entityNamed } fr
 import { checkOwn, irrevocable } from './vault/own.ts'
 import { leftBehind, noted, notedUse, noting, type Reach, reachOf } from './vault/suspect.ts'
 import {
-  collectBefore,
   revokeChange,
   revokeToken,
   stillThere,
@@ -17,7 +16,7 @@ import {
   tellTried,
   tryHeldTokens,
 } from './vault/tokens.ts'
-import { asJson, fileName, mayGoOn, quoted, textField } from './words.ts'
+import { asJson, mayGoOn, quoted, textField } from './words.ts'
 
 /**
  * An entity is whoever logs in, by whatever login. Disabled, its logins and all tokens that carry it are refused, batch tokens
@@ -47,8 +46,6 @@ export const adapter: Credentials<CredentialOf<'vault-entity'>> = {
     if (call.intent === 'revoke') return await planRevoke(call)
     return call.intent === 'rotate' ? await planRotate(call) : []
   },
-
-  collect: (call) => collectBefore(call, `vault-entity-${fileName(call.target.credential.id)}`),
 
   verify,
 

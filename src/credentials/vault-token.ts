@@ -8,7 +8,6 @@ import { checkOwn, irrevocable } from './vault/own.ts'
 import { leftBehind, noted, notedUse, noting, type Reach, reachOf } from './vault/suspect.ts'
 import {
   allTokens,
-  collectBefore,
   lookUp,
   plannedTokens,
   revokeChange,
@@ -19,7 +18,7 @@ import {
   tellTried,
   tryHeldTokens,
 } from './vault/tokens.ts'
-import { asJson, fileName } from './words.ts'
+import { asJson } from './words.ts'
 
 /**
  * A token that the registry names by its accessor. With it end its children and the leases of all of them; orphans that it made
@@ -57,8 +56,6 @@ export const adapter: Credentials<CredentialOf<'vault-token'>> = {
     const left = leftBehind(reach, whose, [...reach.policies.keys()])
     return noting([own, ...made], { left, use, can: reach.can })
   },
-
-  collect: (call) => collectBefore(call, `vault-token-${fileName(call.target.credential.id)}`),
 
   async verify(call) {
     const { token, whose, vault, reach } = await lookAt(call, 'tokens')

@@ -50,8 +50,3 @@ export function stateOf(
 export function asJson(state: CredentialState): Json {
   return { ...state }
 }
-
-/** Part of the name of a file that we make. */
-export function fileName(name: string): string {
-  return name.replace(/[^\w.-]/g, '_')
-}

@@ -1,4 +1,4 @@
-import { bounded, inTurns } from '../bounded.ts'
+import { bounded } from '../bounded.ts'
 import type { Case } from '../case/case.ts'
 import type { PlannedOperation, StepState } from '../case/events.ts'
 import { type StepRun, standing, undoneBy } from '../case/state.ts'
@@ -75,14 +75,6 @@ interface Prepared {
   failed?: string
 }
 
-/** What was captured and tried once the changes of an operation had ended. */
-interface Captured {
-  /** Which evidence could not be captured, where the step goes on all the same. */
-  readonly residue: readonly string[]
-  readonly probed?: unknown
-  readonly broken?: unknown
-}
-
 /**
  * The one loop that changes the world: check, plan, ask, apply, verify. Every line of the journal is on disk before what
  * it announces, so that the same call after a crash goes on where this one ended and does nothing twice.
@@ -113,8 +105,6 @@ export async function runStep(
       for (const change of operation.changes) owners.set(change.id, nameOf(operation))
   }
 
-  const captured = new Map<Prepared, Promise<Captured>>()
-  const inTurn = inTurns()
   let progress: (text: string) => void = () => {}
   /** What takes longer than a moment is seen to go on. */
   const stage = <T>(name: string, work: () => Promise<T>): Promise<T> =>
@@ -207,14 +197,12 @@ export async function runStep(
       }
     }
 
-    const tasks = prepared.map((one): readonly Task[] => {
-      const { adapter, call, receipts, changes, undoes } = one
-      return changes.map((change) => ({ adapter, call, receipts, change, undoes: undoes.get(change.id) }))
-    })
+    const tasks: Task[] = prepared.flatMap(({ adapter, call, receipts, changes, undoes }) =>
+      changes.map((change) => ({ adapter, call, receipts, change, undoes: undoes.get(change.id) })),
+    )
     const before = run()
-    const ended = whenEnded(prepared, (one) => void afterwards(one))
     const open = await stage('changing', () =>
-      applyAll(tasks.flat(), {
+      applyAll(tasks, {
         journal,
         step: id,
         run: before,
@@ -224,9 +212,8 @@ export async function runStep(
         on: (change, event, error) => {
           const now = presenter.change(id, change, event, error)
           if (now !== undefined) progress(now)
-          if (event !== 'started') ended(change)
         },
-      }).finally(() => Promise.all(captured.values())),
+      }),
     )
     const outcome = await stage('observing', () => observe(prepared, open))
     if (prepared.length > 0) {
@@ -460,30 +447,6 @@ export async function runStep(
       )
   }
 
-  /** Once for each, as soon as its changes have ended: those of others may still be under way. */
-  function afterwards(one: Prepared): Promise<Captured> {
-    const known = captured.get(one) ?? inTurn(() => capture(one))
-    captured.set(one, known)
-    return known
-  }
-
-  async function capture({ adapter, call }: Prepared): Promise<Captured> {
-    const isFatal = (error: unknown): boolean => error instanceof StorageError || context.signal.aborted
-    const residue: string[] = []
-    try {
-      await adapter.collect?.(call)
-    } catch (error) {
-      if (isFatal(error)) return { residue, broken: error }
-      residue.push(`evidence could not be captured: ${describe(error)}`)
-    }
-    try {
-      return { residue, probed: await adapter.probe?.(call) }
-    } catch (error) {
-      // The verdict tries again, and tells.
-      return isFatal(error) ? { residue, broken: error } : { residue }
-    }
-  }
-
   async function observe(all: readonly Prepared[], open: readonly Open[]): Promise<Outcome> {
     const operations = await bounded(all, async (one): Promise<Outcome['operations'][number]> => {
       const { key, adapter } = one.operation
@@ -497,10 +460,15 @@ export async function runStep(
         output: undefined,
       })
       if (one.failed !== undefined) return failure(one.failed)
-      const { residue, probed, broken } = await afterwards(one)
-      if (broken !== undefined) throw broken
+      const residue: string[] = []
       try {
-        const verdict: Verdict = await one.adapter.verify(one.call, probed)
+        await one.adapter.collect?.(one.call)
+      } catch (error) {
+        if (error instanceof StorageError || context.signal.aborted) throw error
+        residue.push(`evidence could not be captured: ${describe(error)}`)
+      }
+      try {
+        const verdict: Verdict = await one.adapter.verify(one.call)
         return {
           key,
           adapter,
@@ -573,19 +541,6 @@ export async function runStep(
       warnings,
       ...(state === 'failed' && outcome.open.some(({ code }) => code === 'refused') ? { refused: true } : {}),
     }
-  }
-}
-
-/** @returns to be told of each change that ended; `then` is called once all of an operation have */
-function whenEnded(all: readonly Prepared[], then: (one: Prepared) => void): (change: Change) => void {
-  const owners = new Map(all.flatMap((one) => one.changes.map(({ id }) => [id, one] as const)))
-  const left = new Map(all.map((one) => [one, one.changes.length]))
-  return ({ id }) => {
-    const owner = owners.get(id)
-    if (owner === undefined) return
-    const now = (left.get(owner) ?? 0) - 1
-    left.set(owner, now)
-    if (now === 0) then(owner)
   }
 }
 

@@ -91,7 +91,7 @@ export interface World {
 const bestEffortMs = 15_000
 
 /** For how long a look serves what comes next, which changes nothing either. */
-const freshMs = 15_000
+const freshMs = 60_000
 const looks = new WeakMap<Call<Target>, { readonly world: World; readonly at: number }>()
 
 /**

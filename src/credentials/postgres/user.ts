@@ -66,13 +66,13 @@ async function look({ call, place, user }: DatabaseUser): Promise<Seen> {
   })
 }
 
-export interface Tried {
+interface Tried {
   readonly where: string
   readonly attempt: Attempt
 }
 
 /** Every old password that is to be had. @param spare fingerprint of the new one, which may lie where the old one did */
-export async function tryHeld({ call, place, user }: DatabaseUser, spare?: string): Promise<readonly Tried[]> {
+async function tryHeld({ call, place, user }: DatabaseUser, spare: string | undefined): Promise<readonly Tried[]> {
   const tried: Tried[] = []
   for (const { secret, where } of (await call.target.held?.(call.signal)) ?? []) {
     if (secret === '' || fingerprint(call.caseId, secret) === spare) continue
@@ -102,12 +102,11 @@ function notSo(observed: readonly Observation[]): string {
     .join('; ')
 }
 
-/** @param probed what `tryHeld` found once the changes had ended */
-export async function verifyRevokedUser(of: DatabaseUser, probed?: readonly Tried[]): Promise<Verdict> {
+export async function verifyRevokedUser(of: DatabaseUser): Promise<Verdict> {
   const { call, user } = of
   const name = nameOf(of)
   const { role, sessions, lost, residue } = await look(of)
-  const tried = probed ?? (await tryHeld(of))
+  const tried = await tryHeld(of, undefined)
   const noted = notedSessions(call)
   const left = noted.filter((one) => sessions.some((other) => isSame(one, other)))
   const observed: Observation[] = [
@@ -127,13 +126,13 @@ export async function verifyRevokedUser(of: DatabaseUser, probed?: readonly Trie
   const dead = observed.every(({ holds }) => holds)
   const unseen = dead && role === undefined && of.certain !== true && !wasSeen(of)
   // Refused although it is right: then it is the old one, and not something planted. Without a role, whatever is held is refused.
-  const refused = tried.some(
+  const probed = tried.some(
     ({ attempt }) => attempt.answer === 'refused' && (attempt.why === 'login' || role === undefined),
   )
   const said = `issuer says so (${role === undefined ? 'no such role' : 'NOLOGIN'}, no session)`
   const state = unseen
     ? stateOf(call.target, 'unknown', `there is no ${name}, and this case never saw one: is the name right?`)
-    : stateOf(call.target, dead ? 'dead' : 'alive', dead ? (refused ? 'probed' : said) : notSo(observed))
+    : stateOf(call.target, dead ? 'dead' : 'alive', dead ? (probed ? 'probed' : said) : notSo(observed))
   return {
     state: !dead ? 'failed' : residue.length > 0 || unseen ? 'residual' : 'verified',
     observed,

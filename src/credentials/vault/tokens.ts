@@ -1,4 +1,4 @@
-import type { Action, Call, Change, Json, JsonObject, Observation } from '../../change.ts'
+import type { Action, Call, Change, JsonObject, Observation } from '../../change.ts'
 import { IrError } from '../../errors.ts'
 import { type CredentialTarget, stage } from '../port.ts'
 import { field, mayGoOn, quoted, textField } from '../words.ts'
@@ -242,15 +242,6 @@ export const revokeToken: Action<CredentialTarget> = {
     const found = await lookUp(vaultClient(call), textField(params, 'accessor'))
     return found === undefined ? {} : undefined
   },
-}
-
-/** Evidence: the tokens and secret ids as they were, by their accessors. */
-export async function collectBefore(call: Call<CredentialTarget>, name: string): Promise<void> {
-  const before = (action: string): readonly Json[] =>
-    call.changes.filter((change) => change.action === action).flatMap(({ params }) => field(params, 'before') ?? [])
-  const found = { tokens: before('revoke-token'), secretIds: before('destroy-secret-id') }
-  if (found.tokens.length + found.secretIds.length === 0) return
-  await call.evidence.put(`${name}-before.json`, 'application/json', `${JSON.stringify(found, undefined, 2)}\n`)
 }
 
 /** What the plan knew of the tokens that it ends. */
