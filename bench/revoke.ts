@@ -7,10 +7,12 @@ import { join } from 'node:path'
 import { text as textOf } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { mcpIr, workplace } from '../test/testbed/cli.ts'
-import { type ProxiedCall, startFaultProxy } from '../test/testbed/fault-proxy.ts'
+import { startFaultProxy } from '../test/testbed/fault-proxy.ts'
 import { type Openbao, startOpenbao } from '../test/testbed/openbao.ts'
 import { type Postgres, startPostgres } from '../test/testbed/postgres.ts'
+import { postgresCalls } from '../test/testbed/postgres-log.ts'
 import { makeVaultEstate, type VaultEstate } from '../test/testbed/vault-estate.ts'
+import type { BareCall } from './revoke-bare.ts'
 
 export const name = 'revoke'
 
@@ -24,17 +26,17 @@ const rounds = 3
 
 /**
  * `revoke --yes` of 1,000 credentials (AppRoles, tokens, database leases, stored passwords) against OpenBao and PostgreSQL, beside a
- * bare script that makes the very same calls to OpenBao (they are recorded first) with the same client: one after the other, and
- * as many at once as OpenBao answers fastest. Whole processes, each with servers of its own. What the command asks of
- * PostgreSQL, the script does not. Bounds: 4 times as fast as the script in sequence, or as fast as OpenBao can answer; at
- * most 200 MB.
+ * bare script that makes the very same calls to both (they are recorded first) with the same clients: one after the other, and
+ * as many at once as they answer fastest. Whole processes, each with servers of its own. The script mixes what it asks of
+ * PostgreSQL evenly among the rest, so that none of it is waited for. Bounds: 4 times as fast as the script in sequence, or as fast
+ * as the servers can answer; at most 200 MB.
  */
 export async function run(print: (line: string) => void): Promise<void> {
   print(`revoke of ${size} credentials, whole processes against OpenBao and PostgreSQL`)
   const folder = await mkdtemp(join(tmpdir(), 'mcp-ir-bench-'))
   try {
     const recording = await inEstate((estate, bao, postgres) => record(estate, bao, postgres))
-    const sequence = await inEstate((estate, bao) => replay(folder, recording, estate, bao, 1))
+    const sequence = await inEstate((estate, bao, postgres) => replay(folder, recording, estate, bao, postgres, 1))
     print(
       `  bare, in sequence  ${ms(sequence.ms)}   ${recording.calls.length} calls, ${sequence.refused} of them refused`,
     )
@@ -43,7 +45,9 @@ export async function run(print: (line: string) => void): Promise<void> {
     let peak = 0
     for (let round = 0; round < rounds; round++) {
       for (const [at, width] of widths.entries()) {
-        const { ms: took } = await inEstate((estate, bao) => replay(folder, recording, estate, bao, width))
+        const { ms: took } = await inEstate((estate, bao, postgres) =>
+          replay(folder, recording, estate, bao, postgres, width),
+        )
         bareTimes[at]?.push(took)
       }
       const ran = await inEstate((estate, bao, postgres) => command(estate, bao, postgres))
@@ -53,7 +57,7 @@ export async function run(print: (line: string) => void): Promise<void> {
     const limits = widths.map((width, at) => [width, median(bareTimes[at] ?? [])] as const)
     const [width, limit] = limits.reduce((best, one) => (one[1] < best[1] ? one : best))
     const time = median(times)
-    print(`  bare, ${String(width).padStart(2)} at once   ${ms(limit)}   OpenBao's limit, median of ${rounds}`)
+    print(`  bare, ${String(width).padStart(2)} at once   ${ms(limit)}   the servers' limit, median of ${rounds}`)
     print(
       `  mcp-ir revoke      ${ms(time)}   median of ${rounds}; peak memory ${(peak / 1024).toFixed(0)} MB (bound 200)`,
     )
@@ -64,8 +68,8 @@ export async function run(print: (line: string) => void): Promise<void> {
         sequence.ms / time >= 4
           ? 'it is 4 times as fast'
           : time / limit <= 1.1
-            ? `as fast as OpenBao, with which ${could} times is the most`
-            : `neither (with OpenBao ${could} times is the most)`
+            ? `as fast as the servers, with which ${could} times is the most`
+            : `neither (with these servers ${could} times is the most)`
       }`,
     )
   } finally {
@@ -74,7 +78,7 @@ export async function run(print: (line: string) => void): Promise<void> {
 }
 
 interface Recording {
-  readonly calls: readonly ProxiedCall[]
+  readonly calls: readonly BareCall[]
   readonly ids: readonly string[]
 }
 
@@ -82,11 +86,23 @@ interface Recording {
 async function record(estate: VaultEstate, bao: Openbao, postgres: Postgres): Promise<Recording> {
   const proxy = await startFaultProxy(bao.url)
   try {
-    await command(estate, bao, postgres, proxy.url)
-    return { calls: proxy.calls, ids: estate.ids }
+    const { log } = await command(estate, bao, postgres, proxy.url)
+    const asked = postgresCalls(log, 'mcp-ir').map((call): BareCall => {
+      if ('sql' in call) return call
+      const password = estate.secrets[Number(/^estate_(\d+)$/.exec(call.login)?.[1])] ?? ''
+      return { ...call, password }
+    })
+    return { calls: mixed(proxy.calls, asked), ids: estate.ids }
   } finally {
     await proxy.stop()
   }
+}
+
+/** The fewer evenly among the more. */
+function mixed<T>(more: readonly T[], fewer: readonly T[]): readonly T[] {
+  const at = (index: number): number => Math.floor((index * more.length) / fewer.length)
+  const beside = Map.groupBy(fewer.entries(), ([index]) => at(index))
+  return more.flatMap((one, index) => [one, ...(beside.get(index) ?? []).map(([, other]) => other)])
 }
 
 /** The recorded calls in another estate, where everything has another id. */
@@ -95,6 +111,7 @@ async function replay(
   { calls, ids }: Recording,
   estate: VaultEstate,
   bao: Openbao,
+  postgres: Postgres,
   width: number,
 ): Promise<{ readonly ms: number; readonly refused: number }> {
   const renamed = new Map(ids.map((id, index) => [id, estate.ids[index] ?? id]))
@@ -103,7 +120,13 @@ async function replay(
   writeFileSync(file, text)
   const start = performance.now()
   const child = spawn(process.execPath, ['--no-warnings', bare, file, `${width}`], {
-    env: { PATH: process.env.PATH, VAULT_ADDR: bao.url, VAULT_TOKEN: bao.root },
+    env: {
+      ...environment(bao, postgres),
+      PATH: process.env.PATH,
+      VAULT_ADDR: bao.url,
+      PGHOST: postgres.host,
+      PGPORT: `${postgres.port}`,
+    },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const [said, [code]] = await Promise.all([textOf(child.stdout), once(child, 'close')])
@@ -132,7 +155,7 @@ async function command(
   bao: Openbao,
   postgres: Postgres,
   address = bao.url,
-): Promise<{ readonly time: number; readonly peak: number }> {
+): Promise<{ readonly time: number; readonly peak: number; readonly log: string }> {
   const cwd = workplace(estate.registry, `vault: {address: "${address}"}\n`)
   const env = { ...environment(bao, postgres), MCP_IR_CONFIG: join(cwd, 'mcp-ir.yaml') }
   let peak = 0
@@ -150,10 +173,12 @@ async function command(
   clearInterval(timer)
   const time = performance.now() - start
   if (ran.code !== 0) throw new Error(`revoke ended with ${ran.code}: ${ran.stdout.slice(0, 2000)}`)
+  // What follows is the test's own.
+  const log = postgres.log()
   const living = await estate.living()
   if (living.length > 0) throw new Error(`${living.length} are alive: ${living[0]}`)
   await rm(cwd, { recursive: true, force: true })
-  return { time, peak }
+  return { time, peak, log }
 }
 
 function environment(bao: Openbao, postgres: Postgres): Record<string, string> {

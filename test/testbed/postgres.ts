@@ -15,7 +15,7 @@ export interface Postgres {
   /** One statement as the superuser. */
   // biome-ignore lint/suspicious/noExplicitAny: rows of any shape
   sql(text: string, values?: readonly unknown[]): Promise<any[]>
-  /** Everything that the server has logged: every statement is. */
+  /** Everything that the server has logged: every statement is, behind the name of the application. */
   log(): string
   /** Stops the server as if the machine had gone; `start` brings it back with its data. */
   halt(): Promise<void>
@@ -43,6 +43,7 @@ export async function startPostgres(): Promise<Postgres> {
       unix_socket_directories: '',
       fsync: 'off',
       log_statement: 'all',
+      log_line_prefix: '%m [%p] %a ',
       max_prepared_transactions: '5',
       max_connections: '60',
     }).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
