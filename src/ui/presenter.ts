@@ -1,14 +1,14 @@
 import type { Change } from '../change.ts'
 import type { Consent, Presenter, StepReport } from '../playbook/runner.ts'
 import { answerText } from './answers.ts'
-import { count, duration } from './format.ts'
+import { count, duration, number } from './format.ts'
 import type { Ui } from './port.ts'
 import { safe } from './safe-text.ts'
 import { table } from './table.ts'
 import { styled } from './terminal.ts'
 import { tree } from './tree.ts'
 
-/** So many changes are listed one by one. */
+/** So many changes, or credentials and deployments, are shown one by one. */
 const most = 60
 
 const back: Readonly<Record<Change['effect'], string>> = {
@@ -67,10 +67,15 @@ export function presenter(ui: Ui, consent: Consent, columns: number, answers: bo
         }
       }
       ui.say('')
-      const hanging = changes.filter(({ change }) => change.chain !== undefined)
+      const hanging = operations.filter((operation) => operation.changes.some(({ chain }) => chain !== undefined))
       if (hanging.length > 0) {
-        const paths = hanging.map(({ operation, change }) => [operation.key, ...(change.chain ?? [])])
+        const paths = hanging
+          .slice(0, most)
+          .flatMap(({ key, changes: its }) =>
+            its.flatMap(({ chain }) => (chain === undefined ? [] : [[key, ...chain]])),
+          )
         for (const line of tree(paths.map((path) => path.map((name) => safe(name))))) ui.say(`  ${line}`)
+        if (hanging.length > most) ui.say(`  and ${number(hanging.length - most)} more like these`)
         ui.say('')
       }
       // In the order in which they are made, as far as it is one.
@@ -164,28 +169,47 @@ const words: Readonly<Record<StepReport['state'], string>> = {
   declined: 'declined; nothing was changed',
 }
 
+/** Of very many, those that are as they should be are counted by their adapter; what is not so is always told. */
+function observations(verdict: NonNullable<StepReport['verdict']>): readonly string[] {
+  const [ok, bad] = [styled('green', '✓'), styled('red', '✗')]
+  const lines: string[] = []
+  const good = new Map<string, { operations: number; observed: number }>()
+  for (const { key, adapter, observed } of verdict) {
+    const all = observed.every(({ holds }) => holds)
+    if (all && verdict.length > most) {
+      const name = adapter.slice(adapter.indexOf('/') + 1)
+      const { operations, observed: before } = good.get(name) ?? { operations: 0, observed: 0 }
+      good.set(name, { operations: operations + 1, observed: before + observed.length })
+      continue
+    }
+    for (const { claim, seen, holds } of observed)
+      if (!holds || verdict.length <= most)
+        lines.push(`  ${holds ? ok : bad} ${safe(key)}: ${safe(claim)}: ${safe(seen)}`)
+  }
+  for (const [name, { operations, observed }] of good)
+    lines.push(
+      `  ${ok} ${safe(name)}: ${number(operations)} as they should be, by ${count(observed, 'observation')}: --json has them`,
+    )
+  return lines
+}
+
 function summary(report: StepReport): string[] {
   const took = duration(report.tookMs)
   const good = report.state === 'done' || report.state === 'nothing-to-do'
   const bad = report.state === 'failed' || report.state === 'partial'
   const state = styled(good ? 'green' : bad ? 'red' : 'yellow', words[report.state])
   const lines = [`${styled('bold', report.id)}: ${state} ${styled('dim', `(${took})`)}`]
-  for (const operation of report.verdict ?? []) {
-    for (const { claim, seen, holds } of operation.observed) {
-      lines.push(
-        `  ${holds ? styled('green', '✓') : styled('red', '✗')} ${safe(operation.key)}: ${safe(claim)}: ${safe(seen)}`,
-      )
-    }
-  }
-  const part = (title: string, texts: readonly string[]): void => {
+  lines.push(...observations(report.verdict ?? []))
+  const part = (title: string, texts: readonly string[], left = 0): void => {
     if (texts.length === 0) return
     lines.push(`  ${styled('bold', title)}`)
     for (const text of texts) lines.push(`    - ${safe(text, 2000)}`)
+    if (left > 0) lines.push(`    - and ${number(left)} more like these: --json, or mcp-ir report`)
   }
   if (report.state !== 'planned' && report.state !== 'consent-required') {
     part('Still open', report.open)
     part('May still live', report.residue)
-    part('What this cannot do', report.limits)
+    part('What this cannot do', report.limits.slice(0, most), report.limits.length - most)
   }
   if (report.state === 'consent-required')
     lines.push('  → Look at the plan above, then add --yes, or run it on a terminal.')

@@ -42,6 +42,49 @@ test('shows what hangs on what, and changes in the order of their stages', () =>
   expect(text().indexOf('Note it')).toBeLessThan(text().indexOf('End it'))
 })
 
+test('of very many credentials it shows some, and tells of each that is not as it should be', () => {
+  const hanging = Array.from({ length: 100 }, (_, n) => change(n, { chain: [`role ${n}`] }))
+  const { said, told, text } = shown(hanging)
+  expect(text()).toContain('└─ role 59')
+  expect(text()).not.toContain('role 60')
+  expect(text()).toContain('and 40 more like these')
+  const before = said.length
+  const verdict = hanging.map((_, n) => ({
+    key: `k${n}`,
+    adapter: 'credentials/vault-token',
+    state: n === 99 ? ('failed' as const) : ('verified' as const),
+    observed: [
+      { claim: 'it is gone', seen: n === 99 ? 'it is there' : 'gone', holds: n !== 99 },
+      { claim: 'it was looked for', seen: 'yes', holds: true },
+    ],
+    residue: [],
+    limits: [],
+    output: undefined,
+  }))
+  const at = '2026-11-30T00:00:00.000Z'
+  told.report({
+    id: 'revoke',
+    use: 'credentials.revoke',
+    state: 'partial',
+    startedAt: at,
+    endedAt: at,
+    tookMs: 1000,
+    verdict,
+    open: ['k99: not seen'],
+    residue: Array.from({ length: 70 }, (_, n) => `residue ${n}`),
+    limits: Array.from({ length: 70 }, (_, n) => `limit ${n}`),
+    warnings: [],
+  })
+  const lines = said.slice(before).map((line) => stripVTControlCharacters(line))
+  expect(lines).toContain('  ✗ k99: it is gone: it is there')
+  expect(lines).toContain('  ✓ vault-token: 99 as they should be, by 198 observations: --json has them')
+  expect(lines.filter((line) => /^ {2}[✓✗]/.test(line))).toHaveLength(2)
+  expect(lines).toContain('    - residue 69')
+  expect(lines).toContain('    - limit 59')
+  expect(lines).not.toContain('    - limit 60')
+  expect(lines).toContain('    - and 10 more like these: --json, or mcp-ir report')
+})
+
 test('of very many changes it lists some, says what the others break, and tells progress by system', () => {
   const changes = Array.from({ length: 100 }, (_, n) => change(n))
   const { said, told, text } = shown(changes)
