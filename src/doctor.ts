@@ -6,6 +6,7 @@ import { IrError, systemCode } from './errors.ts'
 import { writableByOthers } from './owned-file.ts'
 import type { Credential, Deployment, Registry, Server } from './registry/port.ts'
 import { findServer } from './registry/query.ts'
+import { count } from './ui/format.ts'
 import { safe } from './ui/safe-text.ts'
 
 /** `missing`: not set up, or no adapter for it yet; `failed`: set up and not working. */
@@ -113,7 +114,7 @@ async function registryRow(context: Context): Promise<{ row: DoctorRow; registry
       return { row: { check, state: 'missing', detail: 'none is configured', hint: 'registry: FILE in mcp-ir.yaml' } }
     return {
       registry,
-      row: { check, state: 'ok', detail: `${safe(registry.file)}: ${registry.servers.length} servers` },
+      row: { check, state: 'ok', detail: `${safe(registry.file)}: ${count(registry.servers.length, 'server')}` },
     }
   } catch (error) {
     return { row: failed(check, error) }

@@ -6,6 +6,7 @@ import { IrError, systemCode } from './errors.ts'
 import { writableByOthers } from './owned-file.ts'
 import type { Registry } from './registry/port.ts'
 import { isTrusted, type TrustPlace } from './trust-store.ts'
+import { count } from './ui/format.ts'
 import { safe } from './ui/safe-text.ts'
 
 /** What `mcp-ir trust FILE` shows before it asks. Storing it (`storeTrust`) accepts what was shown, not what is there by then. */
@@ -100,7 +101,7 @@ async function registryDirects(file: string, uid: number | undefined): Promise<r
       }
   }
   return [
-    `registry ${safe(file)}: ${registry.servers.length} servers${open === undefined ? '' : `; careful: ${open.message}`}`,
+    `registry ${safe(file)}: ${count(registry.servers.length, 'server')}${open === undefined ? '' : `; careful: ${open.message}`}`,
     ...some('may start', starts),
     ...some('sends client secrets or tokens to', sends),
   ]

@@ -153,6 +153,14 @@ export function awsCode(error: unknown): string | undefined {
   return error instanceof Error ? error.name : undefined
 }
 
+/** ` from 127.0.0.1:4566`: who was asked, where the system's error says it; empty otherwise. */
+function from(error: Error): string {
+  const { hostname, address, port } = error as { hostname?: unknown; address?: unknown; port?: unknown }
+  const host = typeof address === 'string' ? address : hostname
+  if (typeof host !== 'string') return ''
+  return ` from ${safe(host, 200)}${typeof port === 'number' ? `:${port}` : ''}`
+}
+
 /**
  * The error of an SDK call in our words: `denied` when it was not permitted, `unreachable` when there was no proper answer
  * (ambiguous: it may have happened), `partial` for all that the service refused. Nothing of the error object but its code
@@ -187,8 +195,11 @@ export function awsError(error: unknown, what: string, options: IrErrorOptions =
   if (status === undefined || status >= 500) {
     const system = (error as { code?: unknown }).code
     const seen = typeof system === 'string' ? system : code
-    return new IrError('unreachable', `${what}: no proper answer (${safe(seen, 60)}).`, {
+    return new IrError('unreachable', `${what}: no proper answer${from(error)} (${safe(seen, 60)}).`, {
       ambiguous: true,
+      ...(noHost.has(seen)
+        ? { hints: ['Are AWS_ENDPOINT_URL (and endpoint_url of the profile), the region and the proxy right?'] }
+        : {}),
       ...options,
     })
   }

@@ -2,7 +2,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { DescribeRegionsCommand, EC2Client } from '@aws-sdk/client-ec2'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { awsConfig } from '../../src/aws/clients.ts'
+import { awsConfig, awsError } from '../../src/aws/clients.ts'
 
 // A server of the test's own: no emulator stays silent, and none answers 503 for a minute.
 describe('a call that gets no useful answer', () => {
@@ -54,5 +54,23 @@ describe('a call that reaches nobody', () => {
     expect(await triesAfter('ECONNREFUSED')).toBe(6)
     expect(await triesAfter('ENOTFOUND')).toBe(6)
     expect(await triesAfter('ECONNRESET')).toBe(12)
+  })
+
+  test('names whom it asked', async () => {
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    await new Promise((resolve) => server.close(resolve))
+    const client = new EC2Client({
+      region: 'us-east-1',
+      endpoint: `http://127.0.0.1:${port}`,
+      credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+      maxAttempts: 1,
+    })
+    const failure: unknown = await client.send(new DescribeRegionsCommand({})).catch((error: unknown) => error)
+    const { code, message, hints } = awsError(failure, 'Looking')
+    expect(code).toBe('unreachable')
+    expect(message).toBe(`Looking: no proper answer from 127.0.0.1:${port} (ECONNREFUSED).`)
+    expect(hints[0]).toContain('AWS_ENDPOINT_URL')
   })
 })

@@ -368,7 +368,7 @@ describe('trust', () => {
     expect(view.directs).toEqual([
       'Vault token: goes to http://127.0.0.1:8200',
       'Elasticsearch key: goes to http://es:9200',
-      `registry ${join(project, 'registry.yaml')}: 1 servers`,
+      `registry ${join(project, 'registry.yaml')}: 1 server`,
       'registry may start node a.js',
       `registry may start ${join(project, 'x.sh')} now`,
       'registry sends client secrets or tokens to https://auth.example',

@@ -1,5 +1,8 @@
 import { readdir } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
+import { MemoryJournal } from '../../src/case/journal.ts'
+import { pastOf } from '../../src/case/past.ts'
+import type { Change, JsonObject } from '../../src/change.ts'
 import { adapters, storedValues } from '../../src/credentials/index.ts'
 import type { CredentialTarget } from '../../src/credentials/port.ts'
 import { reinstate, revoke, rotate } from '../../src/credentials/steps.ts'
@@ -36,7 +39,7 @@ function input(
       folder: '/c',
       server: own,
       servers: parsed,
-      past: () => new Map(),
+      past: pastOf([]),
       output: async (kind: string) => outputs[kind],
     } as never,
     with: values,
@@ -173,6 +176,41 @@ describe('the result', () => {
       open: [],
     })
     expect(result.output).toMatchObject({ credentials: [{ id: 'ledger', state: 'unknown' }] })
+  })
+
+  it('keeps what the changes end as it was, of all credentials in one piece of evidence, and none of it when reinstating', async () => {
+    const journal = new MemoryJournal({ by: 'alice', now: () => new Date(0) })
+    const planned = (id: string, params: JsonObject): Change => ({
+      id,
+      action: 'revoke-token',
+      target: `token ${id}`,
+      summary: id,
+      effect: 'irreversible',
+      priority: 'essential',
+      after: [],
+      breaks: [],
+      params,
+    })
+    const changes = [planned('a', { before: { accessor: 'a', policies: ['crm'] } }), planned('b', {})]
+    journal.append('step.planned', {
+      run: 1,
+      hash: '',
+      warnings: [],
+      operations: [{ key: 'ledger', adapter: 'credentials/oauth', intent: 'revoke', changes }],
+    })
+    const kept: (readonly [name: string, content: unknown])[] = []
+    const from = input([server('io.acme/crm', mixed.slice(0, 1))])
+    const of = {
+      ...from,
+      case: { ...from.case, past: pastOf(journal.lines) },
+      evidence: { put: async (name: string, _: string, text: string) => kept.push([name, JSON.parse(text)]) } as never,
+    }
+    const outcome = { operations: [seen('ledger', 'dead')], open: [] }
+    await reinstate.result(of, outcome)
+    expect(kept).toEqual([])
+    await revoke.result(of, outcome)
+    const ended = [{ action: 'revoke-token', target: 'token a', before: { accessor: 'a', policies: ['crm'] } }]
+    expect(kept).toEqual([['credentials-before.json', [{ id: 'ledger', kind: 'oauth', ended }]]])
   })
 
   it('of reinstating leaves a dead token open', async () => {

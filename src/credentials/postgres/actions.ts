@@ -3,7 +3,7 @@ import { IrError } from '../../errors.ts'
 import type { CredentialTarget } from '../port.ts'
 import { field, mayGoOn } from '../words.ts'
 import { type Admin, asJson, type Place, withAdmin } from './connect.ts'
-import { lookForOrphans } from './look.ts'
+import { lookForSweeping } from './look.ts'
 import { endSessions, journalled, orphans, type Role, rolesByOid, type Session, sessionsOf } from './sessions.ts'
 
 /** What both adapters do to database users; each change carries the place and the users in its parameters. */
@@ -142,13 +142,13 @@ export function endUserSessions<T extends CredentialTarget>(): Action<T> {
  * database sweeps it: what was seen once nothing is changed any more serves them all.
  */
 export function sweepOrphans<T extends CredentialTarget>(): Action<T> {
-  return ending((admin) => orphans(admin), lookForOrphans)
+  return ending((admin) => orphans(admin), lookForSweeping)
 }
 
 /** @param first asked before all else, whether there is anything to end at all */
 function ending<T extends CredentialTarget>(
   find: (admin: Admin, change: Change) => Promise<readonly Session[]>,
-  first?: typeof lookForOrphans,
+  first?: typeof lookForSweeping,
 ): Action<T> {
   return {
     async apply(change, call: ActionCall<T>) {

@@ -26,6 +26,11 @@ export function lookForOrphans(admin: Admin): Promise<readonly Session[]> {
   return admin.shared('orphans', () => orphans(admin))
 }
 
+/** The same once all else is changed, for all credentials that sweep a server. The verdict asks again: more may be orphaned by then. */
+export function lookForSweeping(admin: Admin): Promise<readonly Session[]> {
+  return admin.shared('orphans to end', () => orphans(admin))
+}
+
 /** A question about all roles, such as which of them Vault made. */
 export function lookAtRoles<T>(admin: Admin, key: string, ask: (roles: readonly Role[]) => T): Promise<T> {
   return admin.shared(key, async () => ask((await roles(admin)).all))
