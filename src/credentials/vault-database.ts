@@ -4,7 +4,7 @@ import type { CredentialOf } from '../registry/port.ts'
 import type { Credentials, CredentialTarget } from './port.ts'
 import { allowLogin, blockLogin, endUserSessions, sweepOrphans } from './postgres/actions.ts'
 import { type Place, placeName, withAdmin } from './postgres/connect.ts'
-import { lookForRole } from './postgres/look.ts'
+import { looksAt } from './postgres/look.ts'
 import { missing, rightsOver } from './postgres/rights.ts'
 import { orWhy, planRevokeDynamic, revokeLeases, verifyRevokedDynamic } from './postgres/vault-dynamic.ts'
 import { leaseIds } from './postgres/vault-leases.ts'
@@ -146,7 +146,7 @@ async function check(call: DatabaseCall & { readonly intent: string }): Promise<
 
 async function checkDatabase(call: DatabaseCall, role: VaultRole, place: Place): Promise<readonly Problem[]> {
   return await withAdmin(call, place, async (admin): Promise<readonly Problem[]> => {
-    const user = role.type === 'static' ? await lookForRole(admin, role.username) : undefined
+    const user = role.type === 'static' ? await looksAt(admin, 'lately').role(role.username) : undefined
     const rights = await rightsOver(admin, user)
     if (user !== undefined && rights.session === user.name)
       return [

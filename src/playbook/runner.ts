@@ -6,6 +6,7 @@ import type { Adapter, Call, Change, JsonObject, Problem, Receipt, Verdict } fro
 import type { Context } from '../context.ts'
 import { IrError, StorageError } from '../errors.ts'
 import type { Server } from '../registry/port.ts'
+import { forgetAnswers } from '../shared-answers.ts'
 import { applyAll, describe, type Open, type Task } from './apply.ts'
 import { changeId, planHash } from './plan.ts'
 import type { Applied, CaseView, Operation, Outcome, StepInput, StepKind, StepResult } from './step.ts'
@@ -139,6 +140,7 @@ export async function runStep(
   }
 
   try {
+    forgetAnswers(context.signal)
     const prepared = await stage('looking', async () =>
       Promise.all(((await kind.operations?.(input)) ?? []).map((operation) => prepare(operation))),
     )
@@ -215,6 +217,8 @@ export async function runStep(
         },
       }),
     )
+    // Not all that changes something is a change of ours: what was read before does not count for a verdict.
+    forgetAnswers(context.signal)
     const outcome = await stage('observing', () => observe(prepared, open))
     if (prepared.length > 0) {
       journal.append(

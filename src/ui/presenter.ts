@@ -169,27 +169,33 @@ const words: Readonly<Record<StepReport['state'], string>> = {
   declined: 'declined; nothing was changed',
 }
 
-/** Of very many, those that are as they should be are counted by their adapter; what is not so is always told. */
+/** Of very many, those that are as they should be are counted by their adapter; every other one is told. */
 function observations(verdict: NonNullable<StepReport['verdict']>): readonly string[] {
   const [ok, bad] = [styled('green', '✓'), styled('red', '✗')]
   const lines: string[] = []
-  const good = new Map<string, { operations: number; observed: number }>()
-  for (const { key, adapter, observed } of verdict) {
-    const all = observed.every(({ holds }) => holds)
-    if (all && verdict.length > most) {
+  const good = new Map<string, { operations: number; residual: number; observed: number }>()
+  for (const { key, adapter, state, observed } of verdict) {
+    const all = observed.length > 0 && observed.every(({ holds }) => holds)
+    if (all && state !== 'failed' && verdict.length > most) {
       const name = adapter.slice(adapter.indexOf('/') + 1)
-      const { operations, observed: before } = good.get(name) ?? { operations: 0, observed: 0 }
-      good.set(name, { operations: operations + 1, observed: before + observed.length })
+      const counted = good.get(name) ?? { operations: 0, residual: 0, observed: 0 }
+      counted.operations++
+      if (state === 'residual') counted.residual++
+      counted.observed += observed.length
+      good.set(name, counted)
       continue
     }
+    if (!observed.some(({ holds }) => !holds) && verdict.length > most)
+      lines.push(`  ${bad} ${safe(key)}: ${state}, and nothing that was seen says why`)
     for (const { claim, seen, holds } of observed)
       if (!holds || verdict.length <= most)
         lines.push(`  ${holds ? ok : bad} ${safe(key)}: ${safe(claim)}: ${safe(seen)}`)
   }
-  for (const [name, { operations, observed }] of good)
-    lines.push(
-      `  ${ok} ${safe(name)}: ${number(operations)} as they should be, by ${count(observed, 'observation')}: --json has them`,
-    )
+  for (const [name, { operations, residual, observed }] of good) {
+    const left = residual === 0 ? '' : `, ${number(residual)} of them with something left, which is told below`
+    const seen = `${number(operations)} observed as they should be (${count(observed, 'observation')}: --json has them)`
+    lines.push(`  ${residual === 0 ? ok : styled('yellow', '!')} ${safe(name)}: ${seen}${left}`)
+  }
   return lines
 }
 
@@ -200,16 +206,15 @@ function summary(report: StepReport): string[] {
   const state = styled(good ? 'green' : bad ? 'red' : 'yellow', words[report.state])
   const lines = [`${styled('bold', report.id)}: ${state} ${styled('dim', `(${took})`)}`]
   lines.push(...observations(report.verdict ?? []))
-  const part = (title: string, texts: readonly string[], left = 0): void => {
+  const part = (title: string, texts: readonly string[]): void => {
     if (texts.length === 0) return
     lines.push(`  ${styled('bold', title)}`)
     for (const text of texts) lines.push(`    - ${safe(text, 2000)}`)
-    if (left > 0) lines.push(`    - and ${number(left)} more like these: --json, or mcp-ir report`)
   }
   if (report.state !== 'planned' && report.state !== 'consent-required') {
     part('Still open', report.open)
     part('May still live', report.residue)
-    part('What this cannot do', report.limits.slice(0, most), report.limits.length - most)
+    part('What this cannot do', report.limits)
   }
   if (report.state === 'consent-required')
     lines.push('  → Look at the plan above, then add --yes, or run it on a terminal.')

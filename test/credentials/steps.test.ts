@@ -178,7 +178,7 @@ describe('the result', () => {
     expect(result.output).toMatchObject({ credentials: [{ id: 'ledger', state: 'unknown' }] })
   })
 
-  it('keeps what the changes end as it was, of all credentials in one piece of evidence, and none of it when reinstating', async () => {
+  it('keeps what the changes ended as it was, of all credentials in one piece of evidence, and none of it when reinstating', async () => {
     const journal = new MemoryJournal({ by: 'alice', now: () => new Date(0) })
     const planned = (id: string, params: JsonObject): Change => ({
       id,
@@ -191,13 +191,18 @@ describe('the result', () => {
       breaks: [],
       params,
     })
-    const changes = [planned('a', { before: { accessor: 'a', policies: ['crm'] } }), planned('b', {})]
+    const changes = [
+      planned('a', { before: { accessor: 'a', policies: ['crm'] } }),
+      planned('b', {}),
+      planned('c', { before: { accessor: 'c' } }),
+    ]
     journal.append('step.planned', {
       run: 1,
       hash: '',
       warnings: [],
       operations: [{ key: 'ledger', adapter: 'credentials/oauth', intent: 'revoke', changes }],
     })
+    for (const id of ['a', 'b']) journal.append('change.applied', { id, receipt: {}, settled: false })
     const kept: (readonly [name: string, content: unknown])[] = []
     const from = input([server('io.acme/crm', mixed.slice(0, 1))])
     const of = {

@@ -2,12 +2,12 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { coalesced } from '../../src/credentials/coalesce.ts'
-import { shared } from '../../src/credentials/shared.ts'
+import { coalesced } from '../../src/coalesced.ts'
 import { vaultClient } from '../../src/credentials/vault/client.ts'
 import { readDeny } from '../../src/credentials/vault/policy.ts'
 import { looksLikeToken, mayHaveMade, type Token } from '../../src/credentials/vault/tokens.ts'
 import type { IrError } from '../../src/errors.ts'
+import { forgetAnswers, shared, sharedOf } from '../../src/shared-answers.ts'
 
 const canary = 's.canarycanarycanary1234'
 
@@ -68,6 +68,20 @@ describe('the Vault client', () => {
     ])
     expect((await failure(client().read('auth/approle/role/../../token'))).code).toBe('input')
     expect(seen).toHaveLength(2)
+  })
+
+  it('takes the new token once the old one has expired and somebody has logged in anew, and asks once where nobody has', async () => {
+    answer = (request, response) => {
+      const known = request.headers['x-vault-token'] === 's.new'
+      response.writeHead(known ? 200 : 403).end(known ? '{}' : JSON.stringify({ errors: ['2 errors: invalid token'] }))
+    }
+    const ours = client()
+    expect((await failure(ours.read('a'))).code).toBe('denied')
+    expect(seen).toHaveLength(1)
+    process.env.VAULT_TOKEN = 's.new'
+    expect((await ours.write('a', {})).status).toBe(200)
+    expect((await ours.read('a'))?.status).toBe(200)
+    expect(seen.map(({ token }) => token)).toEqual([canary, canary, 's.new', 's.new'])
   })
 
   it('another token, or none, is not ours', async () => {
@@ -239,6 +253,36 @@ describe('answers that many share', () => {
     expect(await ask('a', work)).toBe(4)
     await expect(ask('c', () => Promise.reject(new Error('no')))).rejects.toThrow('no')
     expect(await ask('c', work)).toBe(5)
+  })
+
+  it('for a verdict begin after they were asked for', async () => {
+    const { ask, next } = shared()
+    let asked = 0
+    const first = Promise.withResolvers<void>()
+    const work = async (): Promise<number> => {
+      const mine = ++asked
+      if (mine === 1) await first.promise
+      return mine
+    }
+    const before = next('a', work)
+    const after = [next('a', work), next('a', work)]
+    first.resolve()
+    expect([await before, ...(await Promise.all(after))]).toEqual([1, 2, 2])
+    expect(await ask('a', work)).toBe(3)
+    expect(await next('a', work)).toBe(4)
+    expect(await ask('a', work)).toBe(3)
+  })
+
+  it('are forgotten for all systems of a command at once', async () => {
+    const { signal } = new AbortController()
+    const [vault, postgres] = [sharedOf(signal, 'vault'), sharedOf(signal, 'postgres')]
+    let asked = 0
+    const work = async (): Promise<number> => ++asked
+    expect([await vault.ask('a', work), await postgres.ask('a', work), await vault.ask('a', work)]).toEqual([1, 2, 1])
+    vault.changed()
+    expect(await postgres.ask('a', work)).toBe(3)
+    forgetAnswers(signal)
+    expect(await postgres.ask('a', work)).toBe(4)
   })
 
   it('begun before a change has ended do not count after it', async () => {

@@ -5,9 +5,9 @@ import { IrError } from '../../errors.ts'
 import { type Ran, type RunLimits, run } from '../../program/run.ts'
 import { scrubbed } from '../../program/scrub.ts'
 import type { CredentialOf } from '../../registry/port.ts'
+import { sharedOf } from '../../shared-answers.ts'
 import { safe } from '../../ui/safe-text.ts'
 import type { CredentialTarget } from '../port.ts'
-import { sharedOf } from '../shared.ts'
 import { type Answer, type Failure, type Known, type Operation, parseAnswer, type Request } from './answer.ts'
 
 export type ExecTarget = CredentialTarget<CredentialOf<'exec'>>

@@ -3,7 +3,6 @@ import { IrError } from '../../errors.ts'
 import type { CredentialTarget } from '../port.ts'
 import { field, mayGoOn } from '../words.ts'
 import { type Admin, asJson, type Place, withAdmin } from './connect.ts'
-import { lookForSweeping } from './look.ts'
 import { endSessions, journalled, orphans, type Role, rolesByOid, type Session, sessionsOf } from './sessions.ts'
 
 /** What both adapters do to database users; each change carries the place and the users in its parameters. */
@@ -139,16 +138,19 @@ export function endUserSessions<T extends CredentialTarget>(): Action<T> {
 
 /**
  * Every session whose role is gone: whose it was cannot be told any more, and it has no rights of its own left. Every credential of a
- * database sweeps it: what was seen once nothing is changed any more serves them all.
+ * database sweeps it: whether there is any is asked once for those that sweep in the same moment.
  */
 export function sweepOrphans<T extends CredentialTarget>(): Action<T> {
-  return ending((admin) => orphans(admin), lookForSweeping)
+  return ending(
+    (admin) => orphans(admin),
+    (admin) => admin.next('orphans', () => orphans(admin)),
+  )
 }
 
 /** @param first asked before all else, whether there is anything to end at all */
 function ending<T extends CredentialTarget>(
   find: (admin: Admin, change: Change) => Promise<readonly Session[]>,
-  first?: typeof lookForSweeping,
+  first?: (admin: Admin) => Promise<readonly Session[]>,
 ): Action<T> {
   return {
     async apply(change, call: ActionCall<T>) {

@@ -2,8 +2,8 @@ import type { EventEmitter } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Call, Json } from '../../change.ts'
 import { IrError, systemCode } from '../../errors.ts'
+import { sharedOf } from '../../shared-answers.ts'
 import { gateOf } from '../gate.ts'
-import { sharedOf } from '../shared.ts'
 import { vaultClient } from '../vault/client.ts'
 import { type Database, type Login, libpqLogin, type Ssl } from './libpq.ts'
 
@@ -18,8 +18,9 @@ export interface Admin {
   readonly who: string
   /** One statement. `changes`: its lost answer makes it ambiguous. @throws IrError */
   query<Row>(what: string, text: string, values?: readonly unknown[], changes?: 'changes'): Promise<readonly Row[]>
-  /** A question that many credentials ask, under a key of its own: see ../shared.ts. */
+  /** A question that many credentials ask, under a key of its own, and the same for a verdict: see shared-answers.ts. */
   shared<T>(key: string, work: () => Promise<T>): Promise<T>
+  next<T>(key: string, work: () => Promise<T>): Promise<T>
   /** A name as an identifier in a statement. */
   readonly quote: (name: string) => string
 }
@@ -193,12 +194,13 @@ async function connect(place: Place, login: Login, signal: AbortSignal): Promise
     client,
     alive: () => alive,
     admin: (during) => {
-      const answers = sharedOf(during, `postgres://${login.user}@${placeName(place)}`)
+      const answers = sharedOf(during, `postgres://${login.user}@${placeName(place)}/${place.name}`)
       return {
         user: login.user,
         who: adminRole === undefined ? login.user : `Vault role ${adminMount}/${adminRole}`,
         quote: (name) => client.escapeIdentifier(name),
         shared: answers.ask,
+        next: answers.next,
         async query<Row>(doing: string, text: string, values: readonly unknown[] = [], changes?: 'changes') {
           if (during.aborted) throw interrupted()
           if (changes !== undefined) answers.changed()
@@ -284,7 +286,8 @@ async function open({ host, port, name }: Database, login: Login, signal: AbortS
   const server = `${host}:${port}`
   const plain = withoutTls.get(signal) ?? new Set()
   withoutTls.set(signal, plain)
-  const attempts: Ssl = host.startsWith('/') || (login.ssl.includes(false) && plain.has(server)) ? [false] : login.ssl
+  const remembered = login.ssl.includes(false) && plain.has(server)
+  const attempts: Ssl = host.startsWith('/') || remembered ? [false] : login.ssl
   for (const [index, ssl] of attempts.entries()) {
     if (signal.aborted) throw interrupted()
     const client = new pg.Client({
@@ -310,6 +313,11 @@ async function open({ host, port, name }: Database, login: Login, signal: AbortS
       return client
     } catch (error) {
       await client.end().catch(() => undefined)
+      if (remembered && sqlState(error) === '28000' && !isOfRole(error)) {
+        // Another node behind the same address may ask for TLS.
+        plain.delete(server)
+        return await open({ host, port, name }, login, signal)
+      }
       if (/does not support SSL/.test(error instanceof Error ? error.message : '')) plain.add(server)
       if (index === attempts.length - 1 || !aboutTls(error)) throw error
     }
@@ -369,11 +377,10 @@ export async function tryLogin(
     const state = sqlState(error)
     if (state === '28P01') return { answer: 'refused', why: 'password' }
     // The role itself is refused, not the address that we come from (pg_hba.conf), which says nothing of the suspect's.
-    if (state === '28000' && routineOf(error) === 'InitializeSessionUserId') return { answer: 'refused', why: 'login' }
+    if (state === '28000' && isOfRole(error)) return { answer: 'refused', why: 'login' }
     if (state === '28000') return { answer: 'unknown', why: 'pg_hba.conf lets nobody log in from here with it' }
     // Told only after the password was taken: no such database, no right to connect to it, too many connections of this role.
-    if (state === '3D000' || state === '42501' || (state === '53300' && routineOf(error) === 'InitializeSessionUserId'))
-      return { answer: 'accepted' }
+    if (state === '3D000' || state === '42501' || (state === '53300' && isOfRole(error))) return { answer: 'accepted' }
     return { answer: 'unknown', why: wordsOf(error) }
   }
 }
@@ -440,8 +447,9 @@ function sqlState(error: unknown): string | undefined {
     : undefined
 }
 
-function routineOf(error: unknown): string | undefined {
-  return error instanceof Error && 'routine' in error && typeof error.routine === 'string' ? error.routine : undefined
+/** It is about the role itself, not about whence it comes (pg_hba.conf). */
+function isOfRole(error: unknown): boolean {
+  return error instanceof Error && 'routine' in error && error.routine === 'InitializeSessionUserId'
 }
 
 export function interrupted(): IrError {

@@ -7,7 +7,7 @@ import { notedSessions, usersOf } from './actions.ts'
 import { blockChange, endChange, sweepChange, tellAll } from './changes.ts'
 import { type Attempt, type Place, placeName, tryLogin, withAdmin } from './connect.ts'
 import { leftovers } from './leftovers.ts'
-import { lookForOrphans, lookForRole, lookForSessions } from './look.ts'
+import { looksAt } from './look.ts'
 import { isSame, type Role, type Session } from './sessions.ts'
 
 /** One user of a database that keeps its name: how it is revoked, and what became of it. */
@@ -30,12 +30,13 @@ export async function planRevokeUser(of: DatabaseUser, chain: readonly string[])
   const { call, place, user } = of
   const target = nameOf(of)
   return await withAdmin(call, place, async (admin) => {
-    const role = await lookForRole(admin, user)
+    const looks = looksAt(admin, 'lately')
+    const role = await looks.role(user)
     if (role === undefined) {
-      const lost = await lookForOrphans(admin)
+      const lost = await looks.orphans()
       return lost.length === 0 ? [] : [sweepChange({ call, admin, place, chain: [...chain, target] }, lost)]
     }
-    const sessions = await lookForSessions(admin, [role.oid])
+    const sessions = await looks.sessions([role.oid])
     const about = { call, admin, place, target, users: [{ oid: role.oid, name: role.name }], sessions, chain }
     return [
       ...(role.login ? [blockChange(about)] : []),
@@ -54,13 +55,14 @@ interface Seen {
 
 async function look({ call, place, user }: DatabaseUser): Promise<Seen> {
   return await withAdmin(call, place, async (admin) => {
-    const role = await lookForRole(admin, user)
+    const looks = looksAt(admin, 'now')
+    const role = await looks.role(user)
     const known = call.changes.flatMap((change) => usersOf(change).map(({ oid }) => oid))
     const oids = [...new Set([...known, ...(role === undefined ? [] : [role.oid])])]
     return {
       role,
-      sessions: await lookForSessions(admin, oids),
-      lost: role === undefined ? (await lookForOrphans(admin)).filter(({ oid }) => !oids.includes(oid)) : [],
+      sessions: await looks.sessions(oids),
+      lost: role === undefined ? (await looks.orphans()).filter(({ oid }) => !oids.includes(oid)) : [],
       residue: role === undefined ? [] : await leftovers(admin, role),
     }
   })

@@ -8,7 +8,7 @@ import { mayGoOn, quoted, asJson as stateJson, stateOf, textField } from '../wor
 import { notedSessions, usersOf as usersOfChange } from './actions.ts'
 import { blockChange, endChange, sweepChange, tellAll } from './changes.ts'
 import { type Place, placeName, tryLogin, withAdmin } from './connect.ts'
-import { lookForOrphans, lookForRoles, lookForSessions } from './look.ts'
+import { looksAt } from './look.ts'
 import { rightsOver } from './rights.ts'
 import { isSame, type Role, type Session } from './sessions.ts'
 import { leaseIds, leasesLeft, type Users, usersOf } from './vault-leases.ts'
@@ -50,12 +50,10 @@ export async function planRevokeDynamic({ call, vault, place }: Dynamic): Promis
   const changes: Change[] = leases.length === 0 ? [] : [revokeChange(call, vault, leases)]
   if ('why' in place) return changes
   const inDatabase = await withAdmin(call, place, async (admin): Promise<readonly Change[]> => {
-    const users = await usersOf(vault, admin, { mount, role, leases })
-    const sessions = await lookForSessions(
-      admin,
-      users.ours.map(({ oid }) => oid),
-    )
-    const lost = await lookForOrphans(admin)
+    const looks = looksAt(admin, 'lately')
+    const users = await usersOf(vault, looks, { mount, role, leases })
+    const sessions = await looks.sessions(users.ours.map(({ oid }) => oid))
+    const lost = await looks.orphans()
     const target = `users of ${path} on ${placeName(place)}`
     const chain = [path, `${leases.length} leases`]
     const open = users.ours.filter(({ login }) => login)
@@ -242,12 +240,13 @@ async function look(
 ): Promise<InDatabase & { readonly open: readonly Role[] }> {
   const { credential } = call.target
   return await withAdmin(call, place, async (admin) => {
-    const users = await usersOf(vault, admin, { mount: mountOf(credential), role: credential.role, leases })
+    const looks = looksAt(admin, 'now')
+    const users = await usersOf(vault, looks, { mount: mountOf(credential), role: credential.role, leases })
     const known = call.changes.flatMap((change) => usersOfChange(change).map(({ oid }) => oid))
     const oids = [...new Set([...known, ...users.ours.map(({ oid }) => oid)])]
-    const sessions = await lookForSessions(admin, oids)
-    const lost = (await lookForOrphans(admin)).filter(({ oid }) => !oids.includes(oid))
-    const open = (await lookForRoles(admin, oids)).filter(({ login }) => login)
+    const sessions = await looks.sessions(oids)
+    const lost = (await looks.orphans()).filter(({ oid }) => !oids.includes(oid))
+    const open = (await looks.roles(oids)).filter(({ login }) => login)
     return { users, sessions, lost, open }
   })
 }

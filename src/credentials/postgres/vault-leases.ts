@@ -1,8 +1,7 @@
 import { bounded } from '../../bounded.ts'
 import { IrError } from '../../errors.ts'
 import type { VaultClient } from '../vault/client.ts'
-import type { Admin } from './connect.ts'
-import { lookAtRoles } from './look.ts'
+import type { Looks } from './look.ts'
 import type { Role } from './sessions.ts'
 
 /** The leases of one dynamic role, and which database users they stand for. */
@@ -65,12 +64,12 @@ export interface Users {
  */
 export async function usersOf(
   vault: VaultClient,
-  admin: Admin,
+  looks: Looks,
   { mount, role, leases: ids }: { readonly mount: string; readonly role: string; readonly leases: readonly string[] },
 ): Promise<Users> {
   const leases = await leasesOf(vault, ids)
   const cut = cutName(role)
-  const named = (await madeByVault(admin)).filter(({ middle }) => isMadeFor(middle, cut))
+  const named = madeByVault(await looks.everyRole()).filter(({ middle }) => isMadeFor(middle, cut))
   const ours: Role[] = []
   const strays: Role[] = []
   for (const { users, leases: count } of moments(named, leases)) {
@@ -129,13 +128,18 @@ interface Made {
   readonly at: number
 }
 
-function madeByVault(admin: Admin): Promise<readonly Made[]> {
-  return lookAtRoles(admin, 'users that Vault made', (roles) =>
-    roles.flatMap((user) => {
-      const parts = partsOf(user.name)
-      return parts === undefined ? [] : [{ user, ...parts }]
-    }),
-  )
+/** Of each list of roles that was read, once. */
+const made = new WeakMap<readonly Role[], readonly Made[]>()
+
+function madeByVault(roles: readonly Role[]): readonly Made[] {
+  const known = made.get(roles)
+  if (known !== undefined) return known
+  const found = roles.flatMap((user) => {
+    const parts = partsOf(user.name)
+    return parts === undefined ? [] : [{ user, ...parts }]
+  })
+  made.set(roles, found)
+  return found
 }
 
 function partsOf(user: string): { readonly middle: string; readonly at: number } | undefined {

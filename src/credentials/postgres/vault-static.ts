@@ -5,7 +5,7 @@ import { type VaultClient, vaultClient } from '../vault/client.ts'
 import { field, mayGoOn, quoted, asJson as stateJson, stateOf, textField } from '../words.ts'
 import { placeJson, usersJson } from './actions.ts'
 import { type Place, withAdmin } from './connect.ts'
-import { lookForRole } from './look.ts'
+import { looksAt } from './look.ts'
 import { nameOf, planRevokeUser, verifyReinstatedUser, verifyRevokedUser, verifyRotatedUser } from './user.ts'
 import { orWhy } from './vault-dynamic.ts'
 import { mountOf, readRole, type VaultRole } from './vault-role.ts'
@@ -43,7 +43,7 @@ export async function planRotateStatic(of: Static): Promise<readonly Change[]> {
   const rotate = rotateChange(of, stage.issue)
   if ('why' in place) return [rotate]
   const user = { place, user: role.username }
-  const found = await withAdmin(call, place, (admin) => lookForRole(admin, role.username)).catch(orWhy)
+  const found = await withAdmin(call, place, (admin) => looksAt(admin, 'lately').role(role.username)).catch(orWhy)
   if (found === undefined || 'why' in found || found.login) return [rotate]
   const target = `${nameOf(user)} may log in`
   return [

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { client as NodeVault } from 'node-vault'
 import { IrError, systemCode } from '../../errors.ts'
+import { sharedOf } from '../../shared-answers.ts'
 import { gateOf } from '../gate.ts'
-import { sharedOf } from '../shared.ts'
 import { environment } from './environment.ts'
 import { type Exchange, transport } from './transport.ts'
 
@@ -21,7 +21,7 @@ export interface VaultClient {
   read(path: string): Promise<Answer | undefined>
   /** LIST: the keys, empty when there are none. */
   list(path: string): Promise<readonly string[]>
-  /** `read` and `list`, once for all who ask in the same moment: see shared.ts. For looks, never right before a change. */
+  /** `read` and `list`, once for all who ask in the same moment: see shared-answers.ts. For looks, never right before a change. */
   readonly once: Pick<VaultClient, 'read' | 'list'>
   /** A POST that changes nothing, such as a look-up by accessor: repeated like a read. @returns undefined when there is nothing */
   ask(path: string, body: object): Promise<Answer | undefined>
@@ -33,7 +33,7 @@ export interface VaultClient {
   delete(path: string): Promise<void>
   /** Everything else, and where a status is an answer and not an error. */
   request(request: VaultRequest): Promise<Answer>
-  /** A question that many credentials ask, under a key of its own: see shared.ts. */
+  /** A question that many credentials ask, under a key of its own: see shared-answers.ts. */
   shared<T>(key: string, work: () => Promise<T>): Promise<T>
   /** The same Vault with another token, or without one, to try what somebody else holds or to log in. */
   as(token: string | undefined): VaultClient
@@ -138,8 +138,18 @@ function clientWith(call: VaultCall, token: () => Promise<string | undefined>, s
   const answers = sharedOf(signal, `${address} ${namespace ?? ''}`)
   let opened: Promise<NodeVault> | undefined
   const open = (): Promise<NodeVault> => {
-    opened ??= connect(address, namespace, token)
+    opened ??= connect(address, namespace, token).catch((error: unknown) => {
+      opened = undefined
+      throw error
+    })
     return opened
+  }
+  /** Somebody logged in anew while a person was asked: whether there is another token by now than the one that was refused. */
+  const renewed = async (vault: NodeVault): Promise<boolean> => {
+    const now = (await token()) ?? ''
+    if (now === vault.token) return false
+    vault.token = now
+    return true
   }
 
   async function request(what: VaultRequest): Promise<Answer> {
@@ -174,6 +184,7 @@ function clientWith(call: VaultCall, token: () => Promise<string | undefined>, s
       if (status !== undefined && what.expected?.includes(status) === true) return answerOf(status, bodyOf(failure))
       if (signal.aborted && what.nature !== 'create')
         throw new IrError('interrupted', 'Interrupted.', { ambiguous: what.nature !== 'read' })
+      if (status === 403 && attempt < attempts && saysExpired(failure) && (await renewed(vault))) continue
       if (attempt < attempts && mayRepeat(what.nature, status, failure, attempt)) {
         await pause(exchange.seen?.retryAfterMs ?? settings.pauseMs * 2 ** (attempt - 1), signal)
         continue
@@ -300,6 +311,11 @@ function isSealed(status: number | undefined, failure: unknown): boolean {
   return status === 503 && /sealed/i.test(answerOf(503, bodyOf(failure)).said)
 }
 
+/** That nothing was done with the token that was shown. */
+function saysExpired(failure: unknown): boolean {
+  return /invalid token|bad token|missing client token|token expired/i.test(answerOf(403, bodyOf(failure)).said)
+}
+
 function asIrError(
   failure: unknown,
   { seen }: Exchange,
@@ -328,9 +344,7 @@ function asIrError(
   if (status >= 500)
     return new IrError('unreachable', `Vault at ${host} answers with ${status}: ${doing}`, { ambiguous: changes })
   if (status === 403) {
-    const expired = /invalid token|bad token|missing client token|token expired/i.test(
-      answerOf(403, bodyOf(failure)).said,
-    )
+    const expired = saysExpired(failure)
     return new IrError(
       'denied',
       expired

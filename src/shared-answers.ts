@@ -1,15 +1,19 @@
-import { coalesced } from './coalesce.ts'
+import { coalesced } from './coalesced.ts'
 
 /** How long an answer counts, in milliseconds, where we change nothing meanwhile. */
 const maxAge = 30_000
 
 /**
  * Answers to large questions that every credential asks, such as which tokens or database roles there are: looked for once, and again
- * as soon as we have begun or ended a change, so that what is observed after a change was read after it. One for each command: what
- * is changed in one system may change another, as a lease that Vault revokes takes a database user along.
+ * as soon as we have begun or ended a change, and when the runner begins to observe, so that what is observed after a change was read
+ * after it. One for each command: what is changed in one system may change another, as a lease that Vault revokes takes a
+ * database user along.
  */
 export interface Shared {
+  /** An answer that may be as old as the last change, and 30 seconds at most. */
   ask<T>(key: string, work: () => Promise<T>): Promise<T>
+  /** One that begins after it was asked for, shared only with those who ask meanwhile: where the order of what is read counts. */
+  next<T>(key: string, work: () => Promise<T>): Promise<T>
   /** Called before and after each change of ours. */
   changed(): void
 }
@@ -29,7 +33,16 @@ const all = new WeakMap<AbortSignal, Shared>()
 export function sharedOf(signal: AbortSignal, system: string): Shared {
   const ofCommand = all.get(signal) ?? shared()
   all.set(signal, ofCommand)
-  return { ask: (key, work) => ofCommand.ask(`${system} ${key}`, work), changed: ofCommand.changed }
+  return {
+    ask: (key, work) => ofCommand.ask(`${system} ${key}`, work),
+    next: (key, work) => ofCommand.next(`${system} ${key}`, work),
+    changed: ofCommand.changed,
+  }
+}
+
+/** Nothing that was read in this command so far counts any more. */
+export function forgetAnswers(signal: AbortSignal): void {
+  all.get(signal)?.changed()
 }
 
 export function shared(now: () => number = () => performance.now()): Shared {
@@ -47,6 +60,9 @@ export function shared(now: () => number = () => performance.now()): Shared {
         mine.answer.catch(() => known.get(key) === mine && known.delete(key))
         return mine.answer
       }) as Promise<T>
+    },
+    next<T>(key: string, work: () => Promise<T>): Promise<T> {
+      return inTurn(`next ${key}`, work) as Promise<T>
     },
     changed() {
       generation++
