@@ -75,7 +75,7 @@ function userOf(call: PostgresCall): DatabaseUser {
 async function check(call: PostgresCall & { readonly intent: string }): Promise<readonly Problem[]> {
   const { user, place } = userOf(call)
   const problems = await withAdmin(call, place, async (admin): Promise<Problem[]> => {
-    const role = await looksAt(admin, 'lately').role(user)
+    const role = await looksAt(admin).role(user)
     const rights = await rightsOver(admin, role)
     if (role !== undefined && rights.session === role.name)
       return [
@@ -121,7 +121,7 @@ async function planRotate(call: PostgresCall): Promise<readonly Change[]> {
   const id = call.changeId('issue-and-deliver', target)
   if (await isDelivered(call, issuedBy(call.receipts.get(id)))) return []
   return await withAdmin(call, of.place, async (admin) => {
-    const role = await looksAt(admin, 'lately').role(of.user)
+    const role = await looksAt(admin).role(of.user)
     if (role === undefined) throw new IrError('input', `there is no ${nameOf(of)}`)
     const reload = sharedWith.length === 0 ? '' : `; ${sharedWith.join(', ')} must be given it, too`
     return [

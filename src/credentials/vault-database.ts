@@ -146,7 +146,7 @@ async function check(call: DatabaseCall & { readonly intent: string }): Promise<
 
 async function checkDatabase(call: DatabaseCall, role: VaultRole, place: Place): Promise<readonly Problem[]> {
   return await withAdmin(call, place, async (admin): Promise<readonly Problem[]> => {
-    const user = role.type === 'static' ? await looksAt(admin, 'lately').role(role.username) : undefined
+    const user = role.type === 'static' ? await looksAt(admin).role(role.username) : undefined
     const rights = await rightsOver(admin, user)
     if (user !== undefined && rights.session === user.name)
       return [

@@ -3,6 +3,7 @@ import { IrError } from '../../errors.ts'
 import type { CredentialTarget } from '../port.ts'
 import { field, mayGoOn } from '../words.ts'
 import { type Admin, asJson, type Place, withAdmin } from './connect.ts'
+import { looksAt } from './look.ts'
 import { endSessions, journalled, orphans, type Role, rolesByOid, type Session, sessionsOf } from './sessions.ts'
 
 /** What both adapters do to database users; each change carries the place and the users in its parameters. */
@@ -143,7 +144,7 @@ export function endUserSessions<T extends CredentialTarget>(): Action<T> {
 export function sweepOrphans<T extends CredentialTarget>(): Action<T> {
   return ending(
     (admin) => orphans(admin),
-    (admin) => admin.next('orphans', () => orphans(admin)),
+    (admin) => looksAt(admin).orphans(),
   )
 }
 

@@ -18,7 +18,7 @@ export interface Admin {
   readonly who: string
   /** One statement. `changes`: its lost answer makes it ambiguous. @throws IrError */
   query<Row>(what: string, text: string, values?: readonly unknown[], changes?: 'changes'): Promise<readonly Row[]>
-  /** A question that many credentials ask, under a key of its own, and the same for a verdict: see shared-answers.ts. */
+  /** A question that many credentials ask, under a key of its own: see shared-answers.ts. */
   shared<T>(key: string, work: () => Promise<T>): Promise<T>
   next<T>(key: string, work: () => Promise<T>): Promise<T>
   /** A name as an identifier in a statement. */

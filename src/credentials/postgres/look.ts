@@ -3,7 +3,7 @@ import { everyRole, everySession, orphans, type Role, type Session } from './ses
 
 /**
  * What sessions.ts reads, for a look at very many credentials: roles and sessions of a server are read whole, once for all who look
- * in the same moment (see shared-answers.ts). Never right before a change, nor to see whether one happened.
+ * (see shared-answers.ts). Never right before a change, nor to see whether one happened.
  */
 export interface Looks {
   role(name: string): Promise<Role | undefined>
@@ -11,17 +11,16 @@ export interface Looks {
   everyRole(): Promise<readonly Role[]>
   /** Those of these roles, whether the roles still exist or not. */
   sessions(oids: readonly number[]): Promise<readonly Session[]>
+  /**
+   * Always read after it was asked for, and to be asked for last: the session of a user that vanishes after its lease or its role was
+   * looked for is among them.
+   */
   orphans(): Promise<readonly Session[]>
 }
 
-/**
- * @param when `lately` for a plan: since the last change; `now` for a verdict: begun after it was asked for, so that what is read
- * later was later. The session of a user that vanishes between two reads is among the orphans of the second.
- */
-export function looksAt(admin: Admin, when: 'lately' | 'now'): Looks {
-  const ask = when === 'now' ? admin.next : admin.shared
+export function looksAt(admin: Admin): Looks {
   const roles = () =>
-    ask('roles', async () => {
+    admin.shared('roles', async () => {
       const all = await everyRole(admin)
       return {
         all,
@@ -39,9 +38,9 @@ export function looksAt(admin: Admin, when: 'lately' | 'now'): Looks {
     everyRole: async () => (await roles()).all,
     async sessions(oids) {
       if (oids.length === 0) return []
-      const all = await ask('sessions', async () => Map.groupBy(await everySession(admin), ({ oid }) => oid))
+      const all = await admin.shared('sessions', async () => Map.groupBy(await everySession(admin), ({ oid }) => oid))
       return oids.flatMap((oid) => all.get(oid) ?? []).sort((a, b) => a.pid - b.pid)
     },
-    orphans: () => ask('orphans', () => orphans(admin)),
+    orphans: () => admin.next('orphans', () => orphans(admin)),
   }
 }

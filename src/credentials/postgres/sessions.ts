@@ -90,6 +90,11 @@ export function isSame(one: Session, other: Session): boolean {
   return one.pid === other.pid && one.since === other.since && one.oid === other.oid
 }
 
+/** Those of `all` that are none of `told`. */
+export function without(told: readonly Session[], all: readonly Session[]): readonly Session[] {
+  return all.filter((one) => !told.some((other) => isSame(one, other)))
+}
+
 /** How long an ended session may take to go, in looks. */
 const looks = 40
 const pauseMs = 125

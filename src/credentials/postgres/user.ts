@@ -8,7 +8,7 @@ import { blockChange, endChange, sweepChange, tellAll } from './changes.ts'
 import { type Attempt, type Place, placeName, tryLogin, withAdmin } from './connect.ts'
 import { leftovers } from './leftovers.ts'
 import { looksAt } from './look.ts'
-import { isSame, type Role, type Session } from './sessions.ts'
+import { isSame, type Role, type Session, without } from './sessions.ts'
 
 /** One user of a database that keeps its name: how it is revoked, and what became of it. */
 export interface DatabaseUser {
@@ -30,7 +30,7 @@ export async function planRevokeUser(of: DatabaseUser, chain: readonly string[])
   const { call, place, user } = of
   const target = nameOf(of)
   return await withAdmin(call, place, async (admin) => {
-    const looks = looksAt(admin, 'lately')
+    const looks = looksAt(admin)
     const role = await looks.role(user)
     if (role === undefined) {
       const lost = await looks.orphans()
@@ -55,14 +55,15 @@ interface Seen {
 
 async function look({ call, place, user }: DatabaseUser): Promise<Seen> {
   return await withAdmin(call, place, async (admin) => {
-    const looks = looksAt(admin, 'now')
+    const looks = looksAt(admin)
     const role = await looks.role(user)
     const known = call.changes.flatMap((change) => usersOf(change).map(({ oid }) => oid))
     const oids = [...new Set([...known, ...(role === undefined ? [] : [role.oid])])]
+    const sessions = await looks.sessions(oids)
     return {
       role,
-      sessions: await looks.sessions(oids),
-      lost: role === undefined ? (await looks.orphans()).filter(({ oid }) => !oids.includes(oid)) : [],
+      sessions,
+      lost: role === undefined ? without(sessions, await looks.orphans()) : [],
       residue: role === undefined ? [] : await leftovers(admin, role),
     }
   })

@@ -10,7 +10,7 @@ import { blockChange, endChange, sweepChange, tellAll } from './changes.ts'
 import { type Place, placeName, tryLogin, withAdmin } from './connect.ts'
 import { looksAt } from './look.ts'
 import { rightsOver } from './rights.ts'
-import { isSame, type Role, type Session } from './sessions.ts'
+import { isSame, type Role, type Session, without } from './sessions.ts'
 import { leaseIds, leasesLeft, type Users, usersOf } from './vault-leases.ts'
 import { mountOf, type VaultRole } from './vault-role.ts'
 
@@ -50,7 +50,7 @@ export async function planRevokeDynamic({ call, vault, place }: Dynamic): Promis
   const changes: Change[] = leases.length === 0 ? [] : [revokeChange(call, vault, leases)]
   if ('why' in place) return changes
   const inDatabase = await withAdmin(call, place, async (admin): Promise<readonly Change[]> => {
-    const looks = looksAt(admin, 'lately')
+    const looks = looksAt(admin)
     const users = await usersOf(vault, looks, { mount, role, leases })
     const sessions = await looks.sessions(users.ours.map(({ oid }) => oid))
     const lost = await looks.orphans()
@@ -240,12 +240,12 @@ async function look(
 ): Promise<InDatabase & { readonly open: readonly Role[] }> {
   const { credential } = call.target
   return await withAdmin(call, place, async (admin) => {
-    const looks = looksAt(admin, 'now')
+    const looks = looksAt(admin)
     const users = await usersOf(vault, looks, { mount: mountOf(credential), role: credential.role, leases })
     const known = call.changes.flatMap((change) => usersOfChange(change).map(({ oid }) => oid))
     const oids = [...new Set([...known, ...users.ours.map(({ oid }) => oid)])]
     const sessions = await looks.sessions(oids)
-    const lost = (await looks.orphans()).filter(({ oid }) => !oids.includes(oid))
+    const lost = without(sessions, await looks.orphans())
     const open = (await looks.roles(oids)).filter(({ login }) => login)
     return { users, sessions, lost, open }
   })

@@ -43,7 +43,7 @@ export async function planRotateStatic(of: Static): Promise<readonly Change[]> {
   const rotate = rotateChange(of, stage.issue)
   if ('why' in place) return [rotate]
   const user = { place, user: role.username }
-  const found = await withAdmin(call, place, (admin) => looksAt(admin, 'lately').role(role.username)).catch(orWhy)
+  const found = await withAdmin(call, place, (admin) => looksAt(admin).role(role.username)).catch(orWhy)
   if (found === undefined || 'why' in found || found.login) return [rotate]
   const target = `${nameOf(user)} may log in`
   return [
