@@ -175,14 +175,14 @@ async function result(input: StepInput, outcome: Outcome, intent: CredentialInte
   }
 }
 
-/** Evidence: what the changes ended, as it was when they were planned (`params.before`). One piece for all credentials. */
+/** Evidence: what the changes end, as it was when they were planned (`params.before`), and whether they are known to be made. One piece for all credentials. */
 async function keepBefore(input: StepInput): Promise<void> {
   const past = input.case.past()
   const found = choose(input).flatMap((credential) => {
     const ended = (past.of(operationName(credential)) ?? []).flatMap(({ change, receipt }) => {
       const { action, target, params } = change
       const before = field(params, 'before')
-      return before === undefined || receipt === undefined ? [] : [{ action, target, before }]
+      return before === undefined ? [] : [{ action, target, before, applied: receipt !== undefined }]
     })
     return ended.length === 0 ? [] : [{ id: credential.id, kind: credential.kind, ended }]
   })

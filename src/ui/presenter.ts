@@ -171,7 +171,7 @@ const words: Readonly<Record<StepReport['state'], string>> = {
 
 /** Of very many, those that are as they should be are counted by their adapter; every other one is told. */
 function observations(verdict: NonNullable<StepReport['verdict']>): readonly string[] {
-  const [ok, bad] = [styled('green', '✓'), styled('red', '✗')]
+  const [ok, some, bad] = [styled('green', '✓'), styled('yellow', '!'), styled('red', '✗')]
   const lines: string[] = []
   const good = new Map<string, { operations: number; residual: number; observed: number }>()
   for (const { key, adapter, state, observed } of verdict) {
@@ -186,7 +186,7 @@ function observations(verdict: NonNullable<StepReport['verdict']>): readonly str
       continue
     }
     if (!observed.some(({ holds }) => !holds) && verdict.length > most)
-      lines.push(`  ${bad} ${safe(key)}: ${state}, and nothing that was seen says why`)
+      lines.push(`  ${state === 'failed' ? bad : some} ${safe(key)}: ${state}, and nothing that was seen says why`)
     for (const { claim, seen, holds } of observed)
       if (!holds || verdict.length <= most)
         lines.push(`  ${holds ? ok : bad} ${safe(key)}: ${safe(claim)}: ${safe(seen)}`)
@@ -194,7 +194,7 @@ function observations(verdict: NonNullable<StepReport['verdict']>): readonly str
   for (const [name, { operations, residual, observed }] of good) {
     const left = residual === 0 ? '' : `, ${number(residual)} of them with something left, which is told below`
     const seen = `${number(operations)} observed as they should be (${count(observed, 'observation')}: --json has them)`
-    lines.push(`  ${residual === 0 ? ok : styled('yellow', '!')} ${safe(name)}: ${seen}${left}`)
+    lines.push(`  ${residual === 0 ? ok : some} ${safe(name)}: ${seen}${left}`)
   }
   return lines
 }

@@ -178,7 +178,7 @@ describe('the result', () => {
     expect(result.output).toMatchObject({ credentials: [{ id: 'ledger', state: 'unknown' }] })
   })
 
-  it('keeps what the changes ended as it was, of all credentials in one piece of evidence, and none of it when reinstating', async () => {
+  it('keeps what the changes end as it was, of all credentials in one piece of evidence, and none of it when reinstating', async () => {
     const journal = new MemoryJournal({ by: 'alice', now: () => new Date(0) })
     const planned = (id: string, params: JsonObject): Change => ({
       id,
@@ -214,7 +214,10 @@ describe('the result', () => {
     await reinstate.result(of, outcome)
     expect(kept).toEqual([])
     await revoke.result(of, outcome)
-    const ended = [{ action: 'revoke-token', target: 'token a', before: { accessor: 'a', policies: ['crm'] } }]
+    const ended = [
+      { action: 'revoke-token', target: 'token a', before: { accessor: 'a', policies: ['crm'] }, applied: true },
+      { action: 'revoke-token', target: 'token c', before: { accessor: 'c' }, applied: false },
+    ]
     expect(kept).toEqual([['credentials-before.json', [{ id: 'ledger', kind: 'oauth', ended }]]])
   })
 

@@ -3,7 +3,8 @@ import { everyRole, everySession, orphans, type Role, type Session } from './ses
 
 /**
  * What sessions.ts reads, for a look at very many credentials: roles and sessions of a server are read whole, once for all who look
- * (see shared-answers.ts). Never right before a change, nor to see whether one happened.
+ * (see shared-answers.ts). Never right before a change, nor to see whether one happened. One of these is one look: its roles
+ * and sessions stay the same, the sessions read after the roles.
  */
 export interface Looks {
   role(name: string): Promise<Role | undefined>
@@ -18,29 +19,41 @@ export interface Looks {
   orphans(): Promise<readonly Session[]>
 }
 
+interface Seen {
+  readonly roles: readonly Role[]
+  readonly byName: ReadonlyMap<string, Role>
+  readonly byOid: ReadonlyMap<number, Role>
+  readonly sessions: ReadonlyMap<number, readonly Session[]>
+}
+
 export function looksAt(admin: Admin): Looks {
-  const roles = () =>
-    admin.shared('roles', async () => {
-      const all = await everyRole(admin)
-      return {
-        all,
-        byName: new Map(all.map((role) => [role.name, role])),
-        byOid: new Map(all.map((role) => [role.oid, role])),
-      }
-    })
+  let one: Promise<Seen> | undefined
+  const seen = (): Promise<Seen> => {
+    one ??= admin.shared('roles and sessions', () => read(admin))
+    return one
+  }
   return {
-    role: async (name) => (await roles()).byName.get(name),
+    role: async (name) => (await seen()).byName.get(name),
     async roles(oids) {
-      if (oids.length === 0) return []
-      const { byOid } = await roles()
+      const { byOid } = await seen()
       return oids.flatMap((oid) => byOid.get(oid) ?? [])
     },
-    everyRole: async () => (await roles()).all,
+    everyRole: async () => (await seen()).roles,
     async sessions(oids) {
-      if (oids.length === 0) return []
-      const all = await admin.shared('sessions', async () => Map.groupBy(await everySession(admin), ({ oid }) => oid))
-      return oids.flatMap((oid) => all.get(oid) ?? []).sort((a, b) => a.pid - b.pid)
+      const { sessions } = await seen()
+      return oids.flatMap((oid) => sessions.get(oid) ?? []).sort((a, b) => a.pid - b.pid)
     },
     orphans: () => admin.next('orphans', () => orphans(admin)),
+  }
+}
+
+async function read(admin: Admin): Promise<Seen> {
+  const roles = await everyRole(admin)
+  const sessions = Map.groupBy(await everySession(admin), ({ oid }) => oid)
+  return {
+    roles,
+    byName: new Map(roles.map((role) => [role.name, role])),
+    byOid: new Map(roles.map((role) => [role.oid, role])),
+    sessions,
   }
 }

@@ -245,8 +245,8 @@ async function look(
     const known = call.changes.flatMap((change) => usersOfChange(change).map(({ oid }) => oid))
     const oids = [...new Set([...known, ...users.ours.map(({ oid }) => oid)])]
     const sessions = await looks.sessions(oids)
-    const lost = without(sessions, await looks.orphans())
     const open = (await looks.roles(oids)).filter(({ login }) => login)
+    const lost = without(sessions, await looks.orphans())
     return { users, sessions, lost, open }
   })
 }

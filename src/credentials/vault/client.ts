@@ -144,10 +144,12 @@ function clientWith(call: VaultCall, token: () => Promise<string | undefined>, s
     })
     return opened
   }
-  /** Somebody logged in anew while a person was asked: whether there is another token by now than the one that was refused. */
-  const renewed = async (vault: NodeVault): Promise<boolean> => {
+  /** Somebody logged in anew while a person was asked: whether there is another token by now than the one that was `shown`. */
+  const renewed = async (vault: NodeVault, shown: string): Promise<boolean> => {
+    // Another request, which was refused at the same time, has found it.
+    if (vault.token !== shown) return true
     const now = (await token()) ?? ''
-    if (now === vault.token) return false
+    if (now === shown) return false
     vault.token = now
     return true
   }
@@ -171,8 +173,12 @@ function clientWith(call: VaultCall, token: () => Promise<string | undefined>, s
         signal: what.nature === 'create' ? undefined : signal,
       }
       let failure: unknown
+      let shown = ''
       try {
-        return await gate.run(() => once(vault, what, exchange, host), signal)
+        return await gate.run(() => {
+          shown = vault.token
+          return once(vault, what, exchange, host)
+        }, signal)
       } catch (error) {
         if (error instanceof IrError) throw error
         failure = error
@@ -181,10 +187,10 @@ function clientWith(call: VaultCall, token: () => Promise<string | undefined>, s
       const { nature } = what
       const attempts = settings[nature === 'read' ? 'reads' : status === 429 ? 'throttled' : 'changes']
       if (status === 429) gate.throttled()
+      if (status === 403 && attempt < attempts && saysExpired(failure) && (await renewed(vault, shown))) continue
       if (status !== undefined && what.expected?.includes(status) === true) return answerOf(status, bodyOf(failure))
       if (signal.aborted && what.nature !== 'create')
         throw new IrError('interrupted', 'Interrupted.', { ambiguous: what.nature !== 'read' })
-      if (status === 403 && attempt < attempts && saysExpired(failure) && (await renewed(vault))) continue
       if (attempt < attempts && mayRepeat(what.nature, status, failure, attempt)) {
         await pause(exchange.seen?.retryAfterMs ?? settings.pauseMs * 2 ** (attempt - 1), signal)
         continue
