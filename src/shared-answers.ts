@@ -16,6 +16,8 @@ export interface Shared {
   next<T>(key: string, work: () => Promise<T>): Promise<T>
   /** Called before and after each change of ours. */
   changed(): void
+  /** A change of ours, whichever way it ends. */
+  changing<T>(work: () => Promise<T>): Promise<T>
 }
 
 interface Known {
@@ -37,6 +39,7 @@ export function sharedOf(signal: AbortSignal, system: string): Shared {
     ask: (key, work) => ofCommand.ask(`${system} ${key}`, work),
     next: (key, work) => ofCommand.next(`${system} ${key}`, work),
     changed: ofCommand.changed,
+    changing: ofCommand.changing,
   }
 }
 
@@ -49,6 +52,10 @@ export function shared(now: () => number = () => performance.now()): Shared {
   const known = new Map<string, Known>()
   const inTurn = coalesced<unknown>()
   let generation = 0
+  const changed = (): void => {
+    generation++
+    known.clear()
+  }
   return {
     ask<T>(key: string, work: () => Promise<T>): Promise<T> {
       const found = known.get(key)
@@ -64,9 +71,14 @@ export function shared(now: () => number = () => performance.now()): Shared {
     next<T>(key: string, work: () => Promise<T>): Promise<T> {
       return inTurn(`next ${key}`, work) as Promise<T>
     },
-    changed() {
-      generation++
-      known.clear()
+    changed,
+    async changing(work) {
+      changed()
+      try {
+        return await work()
+      } finally {
+        changed()
+      }
     },
   }
 }

@@ -18,7 +18,6 @@ export class EvidenceStore implements Evidence {
   /** By hash and name. */
   readonly #known = new Set<string>()
   #read = 0
-  #made = false
   #syncing: Promise<void> | undefined
 
   constructor(caseFolder: string, journal: Journal) {
@@ -27,7 +26,7 @@ export class EvidenceStore implements Evidence {
   }
 
   async put(name: string, mediaType: string, content: Content): Promise<EvidenceRef> {
-    await this.#makeFolder()
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 })
     const temporary = join(this.#folder, `.${randomBytes(8).toString('hex')}`)
     let ref: EvidenceRef
     try {
@@ -50,12 +49,6 @@ export class EvidenceStore implements Evidence {
     // Written once more for each put, it would be a square of them.
     if (this.#stored().size > this.#listed * 1.25) this.writeManifest()
     return ref
-  }
-
-  async #makeFolder(): Promise<void> {
-    if (this.#made) return
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 })
-    this.#made = true
   }
 
   #stored(): ReadonlySet<string> {

@@ -242,6 +242,18 @@ describe('tokens', () => {
   })
 })
 
+/** Work whose first run takes until `first` is resolved; each run gives its number. */
+function waitingAtFirst() {
+  let asked = 0
+  const first = Promise.withResolvers<void>()
+  const work = async (): Promise<number> => {
+    const mine = ++asked
+    if (mine === 1) await first.promise
+    return mine
+  }
+  return { first, work }
+}
+
 describe('answers that many share', () => {
   it('are looked for once, and again after a change of ours, after a while, and when there was none', async () => {
     let time = 0
@@ -260,13 +272,7 @@ describe('answers that many share', () => {
 
   it('for a verdict begin after they were asked for', async () => {
     const { ask, next } = shared()
-    let asked = 0
-    const first = Promise.withResolvers<void>()
-    const work = async (): Promise<number> => {
-      const mine = ++asked
-      if (mine === 1) await first.promise
-      return mine
-    }
+    const { first, work } = waitingAtFirst()
     const before = next('a', work)
     const after = [next('a', work), next('a', work)]
     first.resolve()
@@ -290,13 +296,7 @@ describe('answers that many share', () => {
 
   it('begun before a change has ended do not count after it', async () => {
     const { ask, changed } = shared()
-    let asked = 0
-    const first = Promise.withResolvers<void>()
-    const work = async (): Promise<number> => {
-      const mine = ++asked
-      if (mine === 1) await first.promise
-      return mine
-    }
+    const { first, work } = waitingAtFirst()
     changed()
     const during = ask('a', work)
     changed()

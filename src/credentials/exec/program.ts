@@ -41,10 +41,9 @@ export function execProgram(call: ExecCall, settings: ExecSettings): Program {
   async function ask(operation: Operation, more: Partial<Request> = {}): Promise<Answer> {
     const line = `${JSON.stringify(requestOf(call, operation, more))}\n`
     for (let attempt = 1; ; attempt++) {
+      const running = (): Promise<Ran> => run(command, line, settings, call.signal)
       // Whatever system it changes, what was seen of others before does not count after it.
-      if (changes(operation)) answers.changed()
-      const ran = await run(command, line, settings, call.signal)
-      if (changes(operation)) answers.changed()
+      const ran = await (changes(operation) ? answers.changing(running) : running())
       const answer = parseAnswer(ran.stdout, operation)
       if (typeof answer === 'object' && 'error' in answer) {
         if (answer.error.code === 'unavailable' && attempt < settings.attempts) {

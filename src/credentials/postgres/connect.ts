@@ -203,14 +203,12 @@ async function connect(place: Place, login: Login, signal: AbortSignal): Promise
         next: answers.next,
         async query<Row>(doing: string, text: string, values: readonly unknown[] = [], changes?: 'changes') {
           if (during.aborted) throw interrupted()
-          if (changes !== undefined) answers.changed()
+          const asking = () => client.query(text, [...values])
           try {
-            const { rows } = await client.query(text, [...values])
+            const { rows } = await (changes === undefined ? asking() : answers.changing(asking))
             return rows as Row[]
           } catch (error) {
             throw asIrError(error, doing, { signal: during, changes: changes === 'changes', connecting: false })
-          } finally {
-            if (changes !== undefined) answers.changed()
           }
         },
       }

@@ -1,5 +1,6 @@
 import { bounded } from '../../bounded.ts'
 import { IrError } from '../../errors.ts'
+import { madeOnce } from '../made-once.ts'
 import type { VaultClient } from '../vault/client.ts'
 import type { Looks } from './look.ts'
 import type { Role } from './sessions.ts'
@@ -128,19 +129,12 @@ interface Made {
   readonly at: number
 }
 
-/** Of each list of roles that was read, once. */
-const made = new WeakMap<readonly Role[], readonly Made[]>()
-
-function madeByVault(roles: readonly Role[]): readonly Made[] {
-  const known = made.get(roles)
-  if (known !== undefined) return known
-  const found = roles.flatMap((user) => {
+const madeByVault = madeOnce((roles: readonly Role[]): readonly Made[] =>
+  roles.flatMap((user) => {
     const parts = partsOf(user.name)
     return parts === undefined ? [] : [{ user, ...parts }]
-  })
-  made.set(roles, found)
-  return found
-}
+  }),
+)
 
 function partsOf(user: string): { readonly middle: string; readonly at: number } | undefined {
   const parts = /^v-(.*)-[A-Za-z0-9]{20}-(\d+)$/.exec(user)

@@ -154,14 +154,8 @@ function clientWith(call: VaultCall, token: () => Promise<string | undefined>, s
     return true
   }
 
-  async function request(what: VaultRequest): Promise<Answer> {
-    if (what.nature === 'read') return asked(what)
-    answers.changed()
-    try {
-      return await asked(what)
-    } finally {
-      answers.changed()
-    }
+  function request(what: VaultRequest): Promise<Answer> {
+    return what.nature === 'read' ? asked(what) : answers.changing(() => asked(what))
   }
 
   async function asked(what: VaultRequest): Promise<Answer> {

@@ -1,4 +1,5 @@
 import type { Call, Change, JsonObject, Observation } from '../../change.ts'
+import { madeOnce } from '../made-once.ts'
 import type { CredentialTarget } from '../port.ts'
 import { field, words } from '../words.ts'
 import { type Can, nothing, whatTheyCan } from './able.ts'
@@ -94,23 +95,13 @@ function whoElse(
   return [...new Set([...registered.map((one) => one.name), ...bearers.map(bearer)])].sort()
 }
 
-/** Of a list that all suspects share: made once for it. */
-function once<T extends object, R>(make: (all: T) => R): (all: T) => R {
-  const made = new WeakMap<T, R>()
-  return (all) => {
-    const known = made.get(all) ?? make(all)
-    made.set(all, known)
-    return known
-  }
-}
-
-const withoutParent = once((tokens: readonly Token[]) => tokens.filter(couldBeMade))
+const withoutParent = madeOnce((tokens: readonly Token[]) => tokens.filter(couldBeMade))
 
 interface Bearer {
   readonly policies: readonly string[]
 }
 
-const indexed = once((all: readonly Bearer[]) => {
+const indexed = madeOnce((all: readonly Bearer[]) => {
   const found = new Map<string, Bearer[]>()
   for (const one of all)
     for (const name of one.policies) {
