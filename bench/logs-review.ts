@@ -7,7 +7,7 @@ const window = { since: '2026-11-01T00:00:00.000Z', until: '2026-12-01T00:00:00.
 const reviewed = await log.review(['io.acme/crm'], window, new AbortController().signal, {
   tools: [],
   paths: [],
-  parameters: false,
+  trail: false,
 })
 const { records, duplicates, tools, callers } = reviewed.review
 const sum = (key: 'calls' | 'failed' | 'rows' | 'bytes') => tools.reduce((all, use) => all + (use[key] ?? 0), 0)

@@ -18,7 +18,7 @@ const mostResources = 1000
 
 /** What the log has to say of what this server's calls touched. */
 export function touchedBy({ case: { server } }: StepInput): Touched {
-  return { ...touchesOf([server]).wanted, parameters: false }
+  return { ...touchesOf([server]).wanted, trail: false }
 }
 
 /** What of a reading is judged: findings, and what the registry and the server's own words say of its tools. */

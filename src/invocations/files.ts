@@ -28,7 +28,7 @@ export function filesInvocations(config: FilesConfig, now: () => Date, ways: Rea
     check: (signal) => check(log, config, signal),
     review,
     async *export(names, window, signal, after) {
-      const reviewed = await review(names, window, signal, { tools: [], paths: [], parameters: false })
+      const reviewed = await review(names, window, signal, { tools: [], paths: [], trail: false })
       try {
         yield* exportOf(reviewed.raw, after)
       } finally {

@@ -187,8 +187,8 @@ export interface Touched {
   readonly tools: readonly string[]
   /** Where: `params.a.b` or `response.a.b`. */
   readonly paths: readonly string[]
-  /** `false`: names and sizes of parameters are not wanted, which take a quarter of the time of reading. */
-  readonly parameters?: boolean
+  /** `false`: the trail will not be asked for; what only it needs takes a third of the time of reading. */
+  readonly trail?: boolean
 }
 
 /** One record as it is followed from server to server. Times are microseconds since 1970. */

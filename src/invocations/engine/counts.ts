@@ -13,11 +13,17 @@ export interface Limits {
 }
 
 export interface Facts {
-  /** This server's calls in the window, with duplicates and without. */
-  readonly seen: number
+  /** This server's calls in the window, each once. */
   readonly records: number
+  /** Those that were there once more. */
+  readonly copies: number
   readonly first: string | undefined
   readonly last: string | undefined
+  /** Records that say nothing of their parameters, of a response or its size, of how they ended, of who called. */
+  readonly bare: number
+  readonly sizeless: number
+  readonly undecided: number
+  readonly anonymous: number
 }
 
 export const inWindow = 't >= $since AND t < $until'
@@ -27,7 +33,7 @@ export const inWindow = 't >= $since AND t < $until'
  * not where they happened to lie: a log answers the same whatever it is kept in.
  */
 const copyNumber =
-  'row_number() OVER (PARTITION BY key ORDER BY t, size, hash(tool, caller, failed, rows, bytes, sent, server, session, trace), rowid)'
+  'row_number() OVER (PARTITION BY key ORDER BY t, hash(tool, caller, failed, rows, bytes, sent, server, session, trace, agent, person, address), place)'
 export const onceByKey = `QUALIFY ${copyNumber} = 1`
 
 /** As `inWindow`, for where a query takes no parameters. */
@@ -36,34 +42,48 @@ function during({ since, until }: Limits): string {
 }
 
 /**
- * Makes the view `name` of the lines that are there now and for which `where` holds, each once; and the table
- * `copies_of_name` of those that are left out. There are few of them as a rule: only lines that have the same
- * number as others are put in order, the rest stays where it is.
+ * Makes the view `kept` of the lines that are there now and for which `where` holds, each once; and the table `copies` of those
+ * that are left out. There are few of them as a rule: only lines that have the same number as others are put in order, the rest
+ * stays where it is.
  */
-async function once(database: Database, name: string, where: string): Promise<void> {
-  const [row] = await database.rows('SELECT coalesce(max(rowid), -1) AS last FROM lines')
-  const some = `FROM lines WHERE rowid <= ${whole(row?.last)} AND ${where}`
+async function keep(database: Database, where: string): Promise<void> {
+  const [row] = await database.rows('SELECT coalesce(max(place), -1) AS last FROM lines')
+  const some = `FROM lines WHERE place <= ${whole(row?.last)} AND ${where}`
+  const twice = `SELECT same ${some} GROUP BY same HAVING count(*) > 1`
+  const [numbers] = await database.rows(`SELECT count(*) AS n FROM (${twice})`)
+  // Putting together the keys is dear, and nearly always this is known without.
+  const copies = whole(numbers?.n) === 0 ? 'AND false' : `AND same IN (${twice}) QUALIFY ${copyNumber} > 1`
+  await database.run(`CREATE TABLE copies AS SELECT place, key ${some} ${copies}`)
+  const [left] = await database.rows('SELECT count(*) AS n FROM copies')
   await database.run(
-    `CREATE TABLE copies_of_${name} AS SELECT rowid AS place, key ${some}
-     AND same IN (SELECT same ${some} GROUP BY same HAVING count(*) > 1)
-     QUALIFY ${copyNumber} > 1`,
-  )
-  const [copies] = await database.rows(`SELECT count(*) AS n FROM copies_of_${name}`)
-  await database.run(
-    `CREATE VIEW ${name} AS SELECT *, rowid AS place ${some} ${whole(copies?.n) === 0 ? '' : `AND rowid NOT IN (SELECT place FROM copies_of_${name})`}`,
+    `CREATE VIEW kept AS SELECT * ${some} ${whole(left?.n) === 0 ? '' : 'AND place NOT IN (SELECT place FROM copies)'}`,
   )
 }
 
 export async function summarise(database: Database, limits: Limits): Promise<Facts> {
   const own = `is_call AND mine AND ${during(limits)}`
-  await once(database, 'kept', own)
-  const [all] = await database.rows(`SELECT count(*) AS seen FROM lines WHERE ${own}`)
-  const [kept] = await database.rows('SELECT count(*) AS records, min(t) AS first, max(t) AS last FROM kept')
+  await keep(database, own)
+  // One reading of the records for all sums.
+  await database.run(
+    `CREATE TABLE uses AS SELECT tool, caller, count(*) AS calls, count_if(failed) AS failed, sum(rows) AS rows, sum(bytes) AS bytes,
+       sum(sent) AS sent, min(t) AS first, max(t) AS last, count_if(NOT has_params) AS bare, count_if(bytes IS NULL) AS sizeless,
+       count_if(failed IS NULL) AS undecided
+     FROM kept GROUP BY tool, caller`,
+  )
+  const [sums = {}] = await database.rows(
+    `SELECT sum(calls) AS records, min(first) AS first, max(last) AS last, sum(bare) AS bare, sum(sizeless) AS sizeless,
+       sum(undecided) AS undecided, sum(calls) FILTER (caller = 'unknown') AS anonymous, (SELECT count(*) FROM copies) AS copies
+     FROM uses`,
+  )
   return {
-    seen: whole(all?.seen),
-    records: whole(kept?.records),
-    first: instant(kept?.first),
-    last: instant(kept?.last),
+    records: whole(sums.records),
+    copies: whole(sums.copies),
+    first: instant(sums.first),
+    last: instant(sums.last),
+    bare: whole(sums.bare),
+    sizeless: whole(sums.sizeless),
+    undecided: whole(sums.undecided),
+    anonymous: whole(sums.anonymous),
   }
 }
 
@@ -75,11 +95,10 @@ export interface Uses {
 
 export async function uses(database: Database, by: 'tool' | 'caller'): Promise<Uses> {
   const rows = await database.rows(
-    `SELECT ${by} AS name, count(*) AS calls, count_if(failed) AS failed, sum(rows) AS rows, sum(bytes) AS bytes, sum(sent) AS sent,
-       min(t) AS first, max(t) AS last
-     FROM kept GROUP BY ${by} ORDER BY calls DESC, name LIMIT ${longestList}`,
+    `SELECT ${by} AS name, sum(calls) AS calls, sum(failed) AS failed, sum(rows) AS rows, sum(bytes) AS bytes, sum(sent) AS sent,
+       min(first) AS first, max(last) AS last, count(*) OVER () AS names
+     FROM uses GROUP BY ${by} ORDER BY calls DESC, name LIMIT ${longestList}`,
   )
-  const [total] = await database.rows(`SELECT count(DISTINCT ${by}) AS names FROM kept`)
   return {
     list: rows.map((row) => ({
       name: String(row.name),
@@ -91,7 +110,7 @@ export async function uses(database: Database, by: 'tool' | 'caller'): Promise<U
       first: instant(row.first) ?? '',
       last: instant(row.last) ?? '',
     })),
-    more: whole(total?.names) - rows.length,
+    more: whole(rows[0]?.names) - rows.length,
   }
 }
 

@@ -5,7 +5,7 @@ import type { DuckDBConnection, DuckDBInstance, DuckDBValue } from '@duckdb/node
 import { IrError } from '../../errors.ts'
 import { macros } from './extract.ts'
 
-/** Whatever the log holds, DuckDB stays below this and goes to the disk for more. */
+/** Whatever the log holds, DuckDB stays below this and goes to the disk for more: its tables lie in memory as long as they fit. */
 const memory = '512MB'
 
 export type Parameters = Readonly<Record<string, string | bigint | number | readonly string[]>>
@@ -13,7 +13,7 @@ export type Row = Readonly<Record<string, string | number | boolean | null>>
 
 const threads = Math.max(2, Math.min(4, availableParallelism()))
 
-/** One DuckDB for one reading of a log, in a private folder that goes with it. */
+/** One DuckDB for one reading of a log, with a private folder that goes with it. */
 export class Database {
   readonly folder: string
   readonly #instance: DuckDBInstance
@@ -38,7 +38,7 @@ export class Database {
     const api = await import('@duckdb/node-api')
     const folder = await mkdtemp(join(tmpdir(), 'mcp-ir-log-'))
     try {
-      const instance = await api.DuckDBInstance.create(join(folder, 'log.duckdb'), {
+      const instance = await api.DuckDBInstance.create(':memory:', {
         memory_limit: memory,
         threads: String(threads),
         temp_directory: join(folder, 'spill'),

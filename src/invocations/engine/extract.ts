@@ -1,4 +1,4 @@
-import { type LogFormat, spellings } from '../formats/format.ts'
+import { type FailureRule, type LogFormat, spellings } from '../formats/format.ts'
 import type { Touched } from '../port.ts'
 import { identifier, literal } from './sql.ts'
 
@@ -8,6 +8,9 @@ const longestName = 300
 export const longestListing = 1 << 20
 /** Names of the parameters of one call that are kept, and the characters of each. */
 export const parameterNames = { most: 50, longest: 100 }
+
+/** A way to a value: the keys from the outermost object inwards. */
+type Place = readonly string[]
 
 /** A tree of the object keys that a format reads. A string: its value is wanted there. */
 interface Keys {
@@ -20,16 +23,27 @@ interface Keys {
 export interface Known {
   /** JSON pointers of those keys that the format knows and that occur: nobody looks for the others. */
   readonly present: ReadonlySet<string>
-  /**
-   * Given when only the first lines were asked. `odd`: the keys that make a line worth a closer look, for a failure or because
-   * nobody expects them. `unexpected`: pointers of the latter; a query that meets one breaks off with `isSurprise`.
-   */
-  readonly guess?: { readonly odd: readonly string[]; readonly unexpected: readonly string[] }
+  /** Those of them that have a value in every line. */
+  readonly always: ReadonlySet<string>
   /** Most of them are of the server in question, so that what only its lines are asked is best taken out together with the rest. */
   readonly mostlyMine: boolean
+  /**
+   * Only some lines were asked, and all of them are taken to be so. A query that meets one which may mean something else by that
+   * breaks off with `isSurprise`. `text`: a line that is different is looked at more closely. `values`: lines are taken apart as they
+   * are read, which saves a third of the time; there is no text then to look at, so that more of them are a surprise.
+   */
+  readonly guessed: 'text' | 'values' | undefined
 }
 
-const surprise = 'a key that is not in the first lines'
+/** The lines of a file, as DuckDB gets them. */
+export interface LineReader {
+  /** The column `json`: NULL for a line that is no JSON. */
+  readonly text: string
+  /** The column `v`, of this type; NULL for a line that is no JSON. */
+  values(type: string): string
+}
+
+const surprise = 'a line that is not as the first ones'
 
 /** Whether a query broke off because what it was told of the keys is not all. */
 export function isSurprise(error: unknown): boolean {
@@ -37,40 +51,20 @@ export function isSurprise(error: unknown): boolean {
 }
 
 /**
- * SQL that takes values out of a JSON column named `json`. One pass over each object (json_transform), however many places a
- * format knows; asking for each path by itself costs three times as much.
+ * SQL that takes values out of JSON. One pass over each object, however many places a format knows; asking for each path by itself
+ * costs three times as much.
  */
 class Extraction {
   /** Name of the column that holds what was taken out. */
   readonly #as: string
-  readonly #root: Keys
-  readonly #present: ReadonlySet<string>
+  readonly #root: Keys = { below: new Map() }
 
-  private constructor(as: string, present: ReadonlySet<string>, root: Keys) {
+  constructor(as: string) {
     this.#as = as
-    this.#present = present
-    this.#root = root
   }
 
-  static of(
-    as: string,
-    present: ReadonlySet<string>,
-    texts: readonly (readonly string[] | undefined)[],
-    jsons: readonly (readonly string[] | undefined)[] = [],
-  ): Extraction {
-    const made = new Extraction(as, present, { below: new Map() })
-    for (const path of texts.flatMap((paths) => paths ?? [])) made.#want(path, 'text')
-    for (const path of jsons.flatMap((paths) => paths ?? [])) made.#want(path, 'json')
-    return made
-  }
-
-  /** The same values, in another column. */
-  in(column: string): Extraction {
-    return new Extraction(column, this.#present, this.#root)
-  }
-
-  #want(path: string, as: 'text' | 'json'): void {
-    for (const keys of this.#spellings(path)) {
+  want(places: Iterable<Place>, as: 'text' | 'json' = 'text'): void {
+    for (const keys of places) {
       let at = this.#root
       for (const key of keys) {
         const next: Keys = at.below.get(key) ?? { below: new Map() }
@@ -81,39 +75,40 @@ class Extraction {
     }
   }
 
-  has(paths: readonly string[] | undefined): boolean {
-    return (paths ?? []).some((path) => this.#spellings(path).length > 0)
-  }
-
-  /** The expression that the column is made of. */
+  /** The expression that makes the column of a column `json`. */
   column(): string {
     if (this.#root.below.size === 0) return 'NULL'
     return isOpaque(this.#root) ? 'json' : `json_transform(json, ${literal(JSON.stringify(structure(this.#root)))})`
   }
 
+  /** The type of the column, for a reader that takes the lines apart. */
+  type(): string {
+    return typeOf(this.#root)
+  }
+
   /** The first of these places that holds something, as text; NULL where none does. */
-  text(paths: readonly string[] | undefined): string {
-    return this.#coalesce(paths, (keys) => `nullif(${this.#text(keys)}, '')`)
+  text(places: readonly Place[]): string {
+    return firstOf(places.map((keys) => `nullif(${this.raw(keys)}, '')`))
   }
 
-  /** The same as JSON. */
-  json(paths: readonly string[] | undefined): string {
-    return this.#coalesce(paths, (keys) => {
-      const { value, rest } = this.#walk(keys)
-      return `nullif(${rest.length === 0 ? value : `json_extract(${value}, ${literal(pointer(rest))})`}, 'null')`
-    })
+  /** The first of these places that holds something, as JSON. */
+  json(places: readonly Place[]): string {
+    return firstOf(places.map((keys) => this.#json(keys)))
   }
 
-  #coalesce(paths: readonly string[] | undefined, one: (keys: readonly string[]) => string): string {
-    const found = (paths ?? []).flatMap((path) => this.#spellings(path)).map(one)
-    return found.length === 0 ? 'CAST(NULL AS VARCHAR)' : `coalesce(${found.join(', ')})`
+  /** The condition that nothing is there. */
+  lacks(keys: Place): string {
+    const { rest, opaque } = this.#walk(keys)
+    return `${opaque && rest.length === 0 ? this.#json(keys) : this.text([keys])} IS NULL`
   }
 
-  #spellings(path: string): readonly (readonly string[])[] {
-    return spellings(path).filter((keys) => this.#present.has(pointer(keys)))
+  #json(keys: Place): string {
+    const { value, rest } = this.#walk(keys)
+    return `nullif(${rest.length === 0 ? value : `json_extract(${value}, ${literal(pointer(rest))})`}, 'null')`
   }
 
-  #text(keys: readonly string[]): string {
+  /** What is at one place, be it empty, as text. */
+  raw(keys: Place): string {
     const { value, rest, opaque } = this.#walk(keys)
     if (!opaque) return value
     const text = `json_extract_string(${value}, ${literal(pointer(rest))})`
@@ -122,7 +117,7 @@ class Extraction {
   }
 
   /** Down the struct as far as it goes; the rest of the way is inside a JSON value. */
-  #walk(keys: readonly string[]): { value: string; rest: readonly string[]; opaque: boolean } {
+  #walk(keys: Place): { value: string; rest: Place; opaque: boolean } {
     let at = this.#root
     let value = this.#as
     for (const [depth, key] of keys.entries()) {
@@ -132,6 +127,10 @@ class Extraction {
     }
     return { value, rest: [], opaque: isOpaque(at) }
   }
+}
+
+function firstOf(values: readonly string[]): string {
+  return values.length === 0 ? 'CAST(NULL AS VARCHAR)' : `coalesce(${values.join(', ')})`
 }
 
 /** Whether this value is kept as JSON: something in it and below it is wanted, or its keys differ in case only (structs cannot). */
@@ -148,12 +147,18 @@ function structure(keys: Keys): unknown {
   return Object.fromEntries([...keys.below].map(([key, below]) => [key, structure(below)]))
 }
 
+function typeOf(keys: Keys): string {
+  if (isOpaque(keys)) return 'JSON'
+  if (keys.wanted === 'text') return 'VARCHAR'
+  return `STRUCT(${[...keys.below].map(([key, below]) => `${identifier(key)} ${typeOf(below)}`).join(', ')})`
+}
+
 /** Whether JSON has no other way to write this key than with \\u. */
 function isPlain(key: string): boolean {
   return /^[\w.@ -]+$/.test(key)
 }
 
-function pointer(keys: readonly string[]): string {
+function pointer(keys: Place): string {
   return keys.map((key) => `/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
 }
 
@@ -187,7 +192,7 @@ export async function keysIn(
 }
 
 /** Every way to write a place that the format knows. */
-function keysOf(format: LogFormat): readonly (readonly string[])[] {
+function keysOf(format: LogFormat): readonly Place[] {
   const { fields: places, calls, takes, end } = format
   const paths = [
     ...Object.values(places).flat(),
@@ -196,41 +201,88 @@ function keysOf(format: LogFormat): readonly (readonly string[])[] {
     ...(end ?? []),
     ...troubles(format),
   ]
-  return [...new Set(paths)].flatMap((path) => spellings(path))
+  return spelled([...new Set(paths)])
 }
 
+function spelled(paths: readonly string[] = []): readonly Place[] {
+  return paths.flatMap((path) => spellings(path))
+}
+
+/** Fields by which a line says that a call failed or was refused. */
 function troubles({ failures = [], refusals = [] }: LogFormat): readonly string[] {
-  return [...failures, ...refusals].flatMap((rule) => rule.fields)
+  return [...new Set([...failures.filter(isOfLine), ...refusals].flatMap((rule) => rule.fields))]
+}
+
+function isOfLine({ of }: FailureRule): boolean {
+  return of !== 'result'
 }
 
 /**
- * What is guessed of all lines from the keys of some: the same keys, and those by which a line says that a call failed, as these are
- * seldom there.
+ * Where a query looks, by what is known of the lines. Where only some were asked, all are taken to be like them; which needs a look
+ * at each for what could then be missed. That look is part of the one pass, and dear for each key: a key that could not count,
+ * because something else is preferred and always there, is looked for only where that is missing after all.
  */
-export function guessOf(format: LogFormat, { present, mostlyMine }: Known): Known {
-  const expected = new Set(present)
-  const odd = new Set<string>()
-  for (const keys of troubles(format).flatMap((path) => spellings(path))) {
-    if (keys.length > 1 && !present.has(pointer(keys.slice(0, -1)))) continue
-    expected.add(pointer(keys))
-    odd.add(keys.at(-1) ?? '')
-  }
-  const unexpected = new Set<string>()
-  for (const keys of keysOf(format)) {
-    const depth = keys.findIndex((_, at) => !expected.has(pointer(keys.slice(0, at + 1))))
-    if (depth === -1) continue
-    unexpected.add(pointer(keys.slice(0, depth + 1)))
-    odd.add(keys[depth] ?? '')
-  }
-  return { present: expected, mostlyMine, guess: { odd: [...odd], unexpected: [...unexpected] } }
-}
+class Places {
+  readonly #known: Known
+  readonly #expected: Set<string>
+  /** Nobody expects something there, and it could count. */
+  readonly #watched = new Map<string, Place>()
+  /** Where something always was, so that nobody looks further; and where one would. */
+  readonly #relied: { readonly on: Place; readonly others: readonly string[] }[] = []
 
-/** The condition that a line may have one of these keys. To look at the text is cheaper than to parse it. */
-function mayHave(names: readonly string[]): string {
-  if (names.length === 0) return 'false'
-  if (!names.every(isPlain)) return 'true'
-  const pattern = `"(?:${names.map((name) => name.replaceAll('.', '[.]')).join('|')})"`
-  return `regexp_matches(json, ${literal(pattern)}) OR contains(json, '\\u')`
+  constructor(format: LogFormat, known: Known) {
+    this.#known = known
+    this.#expected = new Set(known.present)
+    if (known.guessed === undefined) return
+    // What says that a call failed is seldom there, and always expected.
+    for (const keys of spelled(troubles(format)))
+      if (keys.length === 1 || known.present.has(pointer(keys.slice(0, -1)))) this.#expected.add(pointer(keys))
+  }
+
+  /** Where a value is looked for, in order of preference. */
+  of(paths: readonly string[] | undefined): readonly Place[] {
+    const all = spelled(paths)
+    const last = all.findIndex((keys) => this.#known.guessed !== undefined && this.#known.always.has(pointer(keys)))
+    const on = all[last]
+    if (on === undefined) return this.all(paths)
+    const others = all.slice(last + 1).map(pointer)
+    if (others.length > 0) this.#relied.push({ on, others })
+    return this.#likely(all.slice(0, last + 1))
+  }
+
+  /** The same without relying on what always was there. */
+  all(paths: readonly string[] | undefined): readonly Place[] {
+    return this.#likely(spelled(paths))
+  }
+
+  watched(): readonly Place[] {
+    return [...this.#watched.values()]
+  }
+
+  /** The condition that a line is not as it was expected; undefined where nothing was guessed. */
+  surprise(x: Extraction): string | undefined {
+    const { guessed } = this.#known
+    if (guessed === undefined) return undefined
+    const unexpected = this.watched().map((keys) => `${x.raw(keys)} IS NOT NULL`)
+    const missing = this.#relied.map(({ on, others }) =>
+      guessed === 'values'
+        ? x.lacks(on)
+        : `CASE WHEN ${x.lacks(on)} THEN list_contains(json_exists(json, [${others.map(literal).join(', ')}]), true) ELSE false END`,
+    )
+    return anyOf([...unexpected, ...missing, ...(guessed === 'values' ? ['v IS NULL'] : [])])
+  }
+
+  #likely(all: readonly Place[]): readonly Place[] {
+    if (this.#known.guessed !== undefined) for (const keys of all) this.#watch(keys)
+    return all.filter((keys) => this.#expected.has(pointer(keys)))
+  }
+
+  #watch(keys: Place): void {
+    const depth = keys.findIndex((_, at) => !this.#expected.has(pointer(keys.slice(0, at + 1))))
+    if (depth === -1) return
+    const missing = keys.slice(0, depth + 1)
+    this.#watched.set(pointer(missing), missing)
+  }
 }
 
 /** Where a result has its rows, and where their number. */
@@ -241,7 +293,7 @@ const kindAt = (key: string) => rowPlaces.indexOf(key) + 2
 
 /** The number of rows where most servers have them, else 0 or NULL: what `counted` says as well, after more looking. */
 const listed = (result: string) =>
-  `CASE WHEN contains(${result}, '"${rowLists[0]}"') THEN json_array_length(${result}, '/structuredContent/${rowLists[0]}') END`
+  `CASE WHEN contains(${result}, '${rowLists[0]}"') THEN json_array_length(${result}, '/structuredContent/${rowLists[0]}') END`
 
 /** What the queries share, as macros. */
 export const macros = [
@@ -249,6 +301,9 @@ export const macros = [
   // zone is UTC. Yields microseconds; NULL for everything else, `infinity` and the like among it.
   String.raw`CREATE MACRO instant(x) AS CASE
     WHEN x IS NULL THEN NULL
+    -- What nearly all logs write, in a fifth of the time: a cast by itself takes more than that for a time, "10:00:00.  NZ" as well.
+    WHEN x LIKE '____-__-__T__:__:__.___Z' AND x BETWEEN '0' AND ':' AND try_cast(substr(x, 21, 3) AS USMALLINT) IS NOT NULL
+      THEN epoch_us(try_cast(x AS TIMESTAMPTZ))
     WHEN regexp_full_match(x, '\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.]\d+)?)?\s*([Zz]|[+-]\d\d(:?\d\d)?)?')
       THEN epoch_us(try_cast(upper(x) AS TIMESTAMPTZ))
     WHEN regexp_full_match(x, '\d{1,19}') THEN CASE
@@ -274,7 +329,8 @@ export const macros = [
   `CREATE MACRO unwrapped(r) AS CASE WHEN starts_with(r, '"') AND json_valid(json_extract_string(r, '$'))
     THEN CAST(json_extract_string(r, '$') AS JSON) ELSE r END`,
   // Whether an object may have this key somewhere: to look at the text is cheaper than to parse it, and settles it nearly always.
-  String.raw`CREATE MACRO may_name(r, key) AS contains(r, '"' || key || '"') OR contains(r, '\u')`,
+  // (Not for the quotes as well: there are many of them, and each is a place to begin.)
+  String.raw`CREATE MACRO may_name(r, key) AS contains(r, key) OR contains(r, '\u')`,
   // The result inside a JSON-RPC answer.
   `CREATE MACRO answered(r) AS CASE WHEN may_name(r, 'jsonrpc') AND json_type(r, '/result') = 'OBJECT' AND json_exists(r, '/jsonrpc')
     THEN json_extract(r, '/result') ELSE r END`,
@@ -306,20 +362,23 @@ export const macros = [
 ]
 
 /**
- * One row for each line of the log, in the order of the lines: `rowid` counts them. Only short values, so that memory stays apart
- * from what the suspect wrote. What follows from other columns is not stored: `caller`; `key`, the same for copies of one record;
- * and `same`, a number that is the same for the same key. To find out how best to pack names takes longer than all the rest of
- * storing them, and saves less than a hundred bytes a line: they are left as they are.
+ * The table `stored` has one row for each line of the log, in the order of the lines. Only short values, so that memory stays apart
+ * from what the suspect wrote. The view `lines` adds what follows from them: `place`, which counts the lines; `caller`; `key`, the
+ * same for copies of one record; and `same`, a number that is the same for the same key. (DuckDB works generated columns out for
+ * every row that is stored, to see whether they can be, and throws that away.)
  */
-export function linesTable(format: LogFormat): string {
+export function linesTables(format: LogFormat): readonly string[] {
   const within = withinOf(format)
   const parts = ['id', ...within.map((column) => `coalesce(CAST(${column} AS VARCHAR), '')`)]
-  const names = ['server', 'tool', 'agent', 'person', 'address', 'session', 'trace', 'id']
-  return `CREATE TABLE lines (file BIGINT, size BIGINT, readable BOOLEAN, is_call BOOLEAN, takes BOOLEAN, lists BOOLEAN, mine BOOLEAN, t BIGINT, ends BIGINT,
-  ${names.map((name) => `${name} VARCHAR USING COMPRESSION uncompressed`).join(', ')}, line VARCHAR, touched VARCHAR, members VARCHAR, failed BOOLEAN, refused BOOLEAN, listing VARCHAR, rows BIGINT, bytes BIGINT, sent BIGINT, has_params BOOLEAN, has_response BOOLEAN,
-  caller VARCHAR GENERATED ALWAYS AS (coalesce(agent, person, session, 'unknown')) VIRTUAL,
-  key VARCHAR GENERATED ALWAYS AS (CASE WHEN line IS NULL THEN ${parts.map((part) => `length(${part}) || ':' || ${part}`).join(' || ')} ELSE line END) VIRTUAL,
-  same UBIGINT GENERATED ALWAYS AS (hash(${['coalesce(line, id)', ...within].join(', ')})) VIRTUAL)`
+  return [
+    `CREATE TABLE stored (file BIGINT, readable BOOLEAN, is_call BOOLEAN, takes BOOLEAN, lists BOOLEAN, mine BOOLEAN, t BIGINT, ends BIGINT,
+      server VARCHAR, tool VARCHAR, agent VARCHAR, person VARCHAR, address VARCHAR, session VARCHAR, trace VARCHAR, id VARCHAR,
+      line VARCHAR, touched VARCHAR, members VARCHAR, failed BOOLEAN, refused BOOLEAN, listing VARCHAR,
+      rows BIGINT, bytes BIGINT, sent BIGINT, has_params BOOLEAN, has_response BOOLEAN)`,
+    `CREATE VIEW lines AS SELECT *, rowid AS place, coalesce(agent, person, session, 'unknown') AS caller,
+      CASE WHEN line IS NULL THEN ${parts.map((part) => `length(${part}) || ':' || ${part}`).join(' || ')} ELSE line END AS key,
+      hash(${['coalesce(line, id)', ...within].join(', ')}) AS same FROM stored`,
+  ]
 }
 
 /** As many names are looked for one by one; more are in a table. */
@@ -329,104 +388,184 @@ const fewTools = 50
 export const touchingTable = 'CREATE TABLE touching (tool VARCHAR)'
 
 /**
- * The query that turns the lines of one file into rows of the table `lines`; `from` yields the column `json`, NULL for a line
- * that is no JSON. Every line becomes a row, in its order, so that what could not be used is counted, and a line can be fetched
- * again by `linesOf` when it is needed as evidence. Parameters: `$file`, `$names` and `$tools` (VARCHAR[]).
+ * The query that turns the lines of one file into rows of the table `stored`. Every line becomes a row, in its order, so that what
+ * could not be used is counted, and a line can be fetched again by `linesOf` when it is needed as evidence. Parameters: `$file`, `$names` and `$tools` (VARCHAR[]).
  */
 export function linesQuery(
   format: LogFormat,
-  from: string,
+  lines: LineReader,
   known: Known,
-  { tools, paths, parameters = true }: Touched,
+  { tools, paths, trail = true }: Touched,
 ): string {
   const f = format.fields
-  // What every line is asked, and what only those of this server are asked.
-  const always = [
-    f.time,
-    f.server,
-    f.tool,
-    f.id,
-    f.agent,
-    f.user,
-    f.session,
-    f.trace,
-    f.address,
-    format.calls?.fields,
-    format.takes?.fields,
-  ]
-  const outcomes = [f.outcome, ...[...(format.failures ?? []), ...(format.refusals ?? [])].map((rule) => rule.fields)]
-  const ofMine = [f.durationMs, f.rows, f.bytes, format.end, ...outcomes]
-  const objects = [f.params, f.response]
-  const together = known.mostlyMine ? Extraction.of('v', known.present, [...always, ...ofMine], objects) : undefined
-  const v = together ?? Extraction.of('v', known.present, always)
-  const w = together?.in('w') ?? Extraction.of('w', known.present, ofMine, objects)
+  const places = new Places(format, known)
+  // What every line is asked …
+  const all = {
+    time: places.of(f.time),
+    server: places.of(f.server),
+    tool: places.of(f.tool),
+    id: places.of(f.id),
+    agent: places.of(f.agent),
+    user: places.of(f.user),
+    session: places.of(f.session),
+    trace: places.of(f.trace),
+    address: places.of(f.address),
+    calls: places.of(format.calls?.fields),
+    takes: places.of(format.takes?.fields),
+  }
+  // … and what only those are asked that are of this server or that may touch something.
+  const of = (fields: readonly string[] | undefined) => (known.mostlyMine ? places.of(fields) : places.all(fields))
+  const some = { rows: of(f.rows), bytes: of(f.bytes) }
+  const ending = trail && format.timeIsEnd !== true ? { duration: of(f.durationMs), end: of(format.end) } : undefined
+  const objects = { params: of(f.params), response: of(f.response) }
+  const outcome = of(f.outcome)
+  const failures = (format.failures ?? []).map((rule) => ({
+    ...rule,
+    places: isOfLine(rule) ? places.all(rule.fields) : [],
+  }))
+  const refusals = (format.refusals ?? []).flatMap(({ fields, values }) =>
+    fields.map((field) => ({ values, places: places.all([field]) })),
+  )
+  const troubles = [...failures, ...refusals].flatMap((rule) => rule.places)
+  const v = new Extraction('v')
+  const w = known.mostlyMine ? v : new Extraction('w')
+  for (const found of Object.values(all)) v.want(found)
+  v.want(places.watched())
+  for (const found of [...Object.values(some), ...Object.values(ending ?? {}), outcome, troubles]) w.want(found)
+  for (const found of Object.values(objects)) w.want(found, 'json')
+
   // By the right clock.
   const time = (text: string) => `(instant(${text}) - ${(format.ahead ?? 0) * 1000})`
-  const isCall = format.calls === undefined ? 'tool IS NOT NULL' : within(v, format.calls.fields, format.calls.values)
-  const takes = within(v, format.takes?.fields, format.takes?.values)
-  const lists = within(v, format.takes?.fields, format.takes?.lists)
+  const isTaken = within(v.text(all.takes), format.takes?.values)
   const touches =
     tools.length === 0
       ? 'false'
       : tools.length <= fewTools
         ? 'is_call AND coalesce(list_contains($tools, tool), false)'
         : 'is_call AND tool IN (SELECT tool FROM touching)'
-  const { guess } = known
-  // Where a call says of itself how it ended, every line is asked; else only the odd ones, as a failure is one.
-  const whenOdd = (value: string, other: string) =>
-    guess === undefined || w.has(f.outcome) ? value : `CASE WHEN odd THEN ${value} ELSE ${other} END`
+  const asked = (value: string) => `CASE WHEN mine OR touches THEN ${value} END`
+  const said = outcome.length === 0 ? undefined : `lower(${w.text(outcome)})`
+  const ofResult = failures.filter((rule) => !isOfLine(rule)).flatMap((rule) => rule.fields)
+  const failure = failures.map((rule) => ({
+    values: rule.values,
+    text: isOfLine(rule) ? w.text(rule.places) : firstOf(rule.fields.map(inResult)),
+  }))
+  const surprising = places.surprise(v)
+
+  const inText = known.guessed !== 'values'
+  const readable = inText ? 'json IS NOT NULL' : 'true'
+
+  const steps: readonly Readonly<Record<string, string>>[] = [
+    inText ? { v: v.column() } : {},
+    {
+      readable:
+        surprising === undefined
+          ? readable
+          : `${readable} AND CASE WHEN ${surprising} THEN error(${literal(surprise)}) ELSE true END`,
+      t: time(v.text(all.time)),
+      server: v.text(all.server),
+      tool: `named(${v.text(all.tool)})`,
+      id: usableId(v.text(all.id)),
+      agent: `named(${v.text(all.agent)})`,
+      person: `named(${v.text(all.user)})`,
+      address: `named(without_port(${v.text(all.address)}))`,
+      session: `named(${v.text(all.session)})`,
+      trace: `named(${v.text(all.trace)})`,
+    },
+    {
+      is_call: format.calls === undefined ? 'tool IS NOT NULL' : within(v.text(all.calls), format.calls.values),
+      lists: within(v.text(all.takes), format.takes?.lists),
+      mine: mine(format, 'server'),
+    },
+    { takes: neverBoth(format) ? `CASE WHEN is_call THEN false ELSE ${isTaken} END` : isTaken, touches },
+    w === v ? {} : { w: asked(w.column()) },
+    {
+      line: `CASE WHEN (is_call OR mine) AND id IS NULL THEN ${inText ? "md5(json) || ':' || strlen(json) || ':' || hash(json)" : `error(${literal(surprise)})::VARCHAR`} END`,
+      ...(ending === undefined
+        ? {}
+        : {
+            duration: asked(
+              `coalesce(CAST(try_cast(${w.text(ending.duration)} AS DOUBLE) * ${1000 / (format.durationPerMs ?? 1)} AS BIGINT), ${time(w.text(ending.end))} - t)`,
+            ),
+          }),
+      rows_said: some.rows.length === 0 ? 'CAST(NULL AS BIGINT)' : asked(`whole(${w.text(some.rows)})`),
+      bytes_said: some.bytes.length === 0 ? 'CAST(NULL AS BIGINT)' : asked(`whole(${w.text(some.bytes)})`),
+      params: asked(w.json(objects.params)),
+      response: asked(w.json(objects.response)),
+    },
+    {
+      logged: 'unwrapped(response)',
+      given: 'unwrapped(params)',
+    },
+    { result: 'answered(logged)' },
+    {
+      listed: listed('result'),
+      troubled: anyOf([
+        ...troubles.map((keys) => `${w.raw(keys)} IS NOT NULL`),
+        ...ofResult.map((key) => `coalesce(may_name(result, ${literal(key)}), false)`),
+      ]),
+    },
+    {
+      failed: asked(whetherFailed(said, failure, otherwise(format))),
+      refused: `CASE WHEN mine AND troubled THEN ${anyOf(refusals.map((rule) => within(`lower(${w.text(rule.places)})`, rule.values)))} ELSE false END`,
+      inside: 'CASE WHEN takes OR touches OR coalesce(listed, 0) = 0 THEN carried(result) END',
+      told: 'asked(given)',
+    },
+    { kinds: `json_type(inside, [${['$', ...rowPlaces.map((key) => `$.${key}`)].map(literal).join(', ')}])` },
+  ]
   return `
-    SELECT $file AS file, strlen(json) AS size, json IS NOT NULL${guess === undefined ? '' : ` AND CASE WHEN surprising THEN error(${literal(surprise)}) ELSE true END`} AS readable, is_call, takes, lists, mine, t,
-      ${format.timeIsEnd === true ? 't' : 't + greatest(coalesce(duration, 0), 0)'} AS ends,
+    SELECT $file AS file, readable, is_call, takes, lists, mine, t,
+      ${ending === undefined ? 't' : 't + greatest(coalesce(duration, 0), 0)'} AS ends,
       named(server) AS server, coalesce(tool, 'unknown') AS tool, agent, person, address, session, trace,
-      CASE WHEN touches THEN ${valuesAt(paths)} END AS touched, ${parameters ? 'CASE WHEN mine AND is_call THEN members(told) END' : 'NULL'} AS members,
-      coalesce(named(id), 'line:' || left(line, 16)) AS id, line,
-      CASE WHEN w IS NOT NULL THEN failed END AS failed, mine AND refused AS refused,
+      CASE WHEN touches THEN ${valuesAt(paths)} END AS touched, ${trail ? 'CASE WHEN mine AND is_call THEN members(told) END' : 'NULL'} AS members,
+      coalesce(named(id), 'line:' || left(line, 16)) AS id, line, failed, refused,
       CASE WHEN mine AND takes THEN listing(inside) END AS listing,
       coalesce(rows_said, nullif(listed, 0), counted(inside, kinds)) AS rows,
       coalesce(bytes_said, size_of(response)) AS bytes, size_of(params) AS sent,
       params IS NOT NULL AS has_params, response IS NOT NULL AS has_response
-    FROM (SELECT *, json_type(inside, [${['$', ...rowPlaces.map((key) => `$.${key}`)].map(literal).join(', ')}]) AS kinds
-    FROM (SELECT *, CASE WHEN takes OR touches OR coalesce(listed, 0) = 0 THEN carried(result) END AS inside, asked(given) AS told
-    FROM (SELECT *, ${listed('result')} AS listed FROM (SELECT *, answered(logged) AS result
-    FROM (SELECT *, unwrapped(response) AS logged, unwrapped(params) AS given FROM (
-      SELECT *, CASE WHEN (is_call OR mine) AND id IS NULL THEN md5(json) || ':' || strlen(json) || ':' || hash(json) END AS line,
-        ${whenOdd(failed(format, w), otherwise(format))} AS failed, ${whenOdd(refused(format, w), 'false')} AS refused,
-        coalesce(CAST(try_cast(${w.text(f.durationMs)} AS DOUBLE) * ${1000 / (format.durationPerMs ?? 1)} AS BIGINT), ${time(w.text(format.end))} - t) AS duration,
-        whole(${w.text(f.rows)}) AS rows_said, whole(${w.text(f.bytes)}) AS bytes_said,
-        ${w.json(f.params)} AS params, ${w.json(f.response)} AS response
-      FROM (
-        SELECT *, CASE WHEN touches OR mine THEN ${together === undefined ? w.column() : 'v'} END AS w
-        FROM (
-          SELECT *, ${touches} AS touches FROM (
-          SELECT *, ${isCall} AS is_call, ${takes} AS takes, ${lists} AS lists, ${mine(format, 'server')} AS mine
-          FROM (
-            SELECT *, ${time(v.text(f.time))} AS t,
-              ${v.text(f.server)} AS server, named(${v.text(f.tool)}) AS tool, ${usableId(v.text(f.id))} AS id,
-              named(${v.text(f.agent)}) AS agent, named(${v.text(f.user)}) AS person, named(without_port(${v.text(f.address)})) AS address,
-              named(${v.text(f.session)}) AS session, named(${v.text(f.trace)}) AS trace
-            FROM (SELECT *${guess === undefined ? '' : `, CASE WHEN odd THEN list_contains(json_exists(json, [${guess.unexpected.map(literal).join(', ')}]), true) ELSE false END AS surprising`}
-            FROM (SELECT json, ${v.column()} AS v${guess === undefined ? '' : `, ${mayHave(guess.odd)} AS odd`} FROM ${from}))
-          ))
-        )
-      )
-    ))))))`
+    FROM ${inSteps(inText ? lines.text : lines.values(v.type()), steps)}`
 }
 
-/** The query whether most of the lines are of the server in question; parameter: `$names`. */
-export function mineQuery(format: LogFormat, present: ReadonlySet<string>): string {
-  const v = Extraction.of('v', present, [format.fields.server])
-  return `SELECT count_if(${mine(format, v.text(format.fields.server))}) * 2 > count(*) AS mostly FROM (SELECT json, ${v.column()} AS v FROM lines)`
+/** Columns that are made of columns of the step before. */
+function inSteps(from: string, steps: readonly Readonly<Record<string, string>>[]): string {
+  return steps.reduce((inner, step) => {
+    const columns = Object.entries(step).map(([name, value]) => `, ${value} AS ${name}`)
+    return columns.length === 0 ? inner : `(SELECT *${columns.join('')} FROM ${inner})`
+  }, from)
+}
+
+/** The query what the lines have in common; parameter: `$names`. */
+export function commonQuery(format: LogFormat, present: ReadonlySet<string>): string {
+  const server = spelled(format.fields.server).filter((keys) => present.has(pointer(keys)))
+  const v = new Extraction('v')
+  v.want(server)
+  const values = [...present].map(literal)
+  const always = values.map(
+    (value, index) => `CASE WHEN bool_and(coalesce(e[${index + 1}], '') NOT IN ('', 'null')) THEN ${value} END`,
+  )
+  return `SELECT count_if(${mine(format, v.text(server))}) * 2 > count(*) AS mostly_mine, CAST(to_json([${always.join(', ')}]) AS VARCHAR) AS always
+    FROM (SELECT json, true AS readable, ${v.column()} AS v, json_extract_string(json, [${values.join(', ')}]::VARCHAR[]) AS e FROM lines WHERE json IS NOT NULL)`
+}
+
+/** Whether lines like these can be taken apart as they are read: each has an id, so that none is told by its text. */
+export function canBeTakenApart({ fields }: LogFormat, { always, mostlyMine }: Known): boolean {
+  return mostlyMine && spelled(fields.id).some((keys) => always.has(pointer(keys)))
 }
 
 /** A log that names no servers is taken for the log of this one. */
 function mine({ fields }: LogFormat, server: string): string {
-  return fields.server === undefined ? 'json IS NOT NULL' : `coalesce(list_contains($names, ${server}), false)`
+  return fields.server === undefined ? 'readable' : `coalesce(list_contains($names, ${server}), false)`
 }
 
-function within(x: Extraction, fields: readonly string[] | undefined, values: readonly string[] = []): string {
-  if (values.length === 0) return 'false'
-  return `coalesce(${oneOf(x.text(fields), values)}, false)`
+function within(text: string, values: readonly string[] = []): string {
+  return values.length === 0 ? 'false' : `coalesce(${oneOf(text, values)}, false)`
+}
+
+/** Whether no line can be a call and something else that is taken from a server: one field tells which it is. */
+function neverBoth({ calls, takes }: LogFormat): boolean {
+  if (calls === undefined || takes === undefined) return false
+  const sameFields = JSON.stringify(calls.fields) === JSON.stringify(takes.fields)
+  return sameFields && !takes.values.some((value) => calls.values.includes(value))
 }
 
 /** DuckDB makes a join of a longer IN, which keeps no order. */
@@ -455,29 +594,33 @@ function withinOf(format: LogFormat): readonly string[] {
   return (format.idWithin ?? []).map((part) => columns[part])
 }
 
-/** TRUE, FALSE or, when the log does not say, NULL. */
-function failed(format: LogFormat, x: Extraction): string {
-  const rules: string[] = []
-  if (format.fields.outcome !== undefined) {
-    const said = `lower(${x.text(format.fields.outcome)})`
-    rules.push(`WHEN ${said} IN ('true', 'success', 'ok') OR regexp_full_match(${said}, '2\\d\\d([.]0)?') THEN false`)
-    rules.push(`WHEN ${said} IS NOT NULL AND ${said} <> 'unknown' THEN true`)
-  }
-  for (const failure of format.failures ?? []) {
-    const said = x.text(failure.fields)
-    if (failure.values === 'any') rules.push(`WHEN coalesce(${said} NOT IN ('false', '0'), false) THEN true`)
-    else rules.push(`WHEN ${oneOf(said, failure.values)} THEN true`)
-  }
-  return rules.length === 0 ? otherwise(format) : `CASE ${rules.join(' ')} ELSE ${otherwise(format)} END`
+/** TRUE, FALSE or, when the log does not say, NULL. `said`: its own word, in lower case. */
+function whetherFailed(
+  said: string | undefined,
+  failures: readonly { readonly text: string; readonly values: readonly string[] | 'any' }[],
+  otherwise: string,
+): string {
+  const rules = failures.map(({ text, values }) =>
+    values === 'any'
+      ? `WHEN coalesce(${text} NOT IN ('false', '0'), false) THEN true`
+      : `WHEN ${oneOf(text, values)} THEN true`,
+  )
+  const failed =
+    rules.length === 0 ? otherwise : `CASE WHEN NOT troubled THEN ${otherwise} ${rules.join(' ')} ELSE ${otherwise} END`
+  if (said === undefined) return failed
+  return `CASE WHEN ${said} IN ('true', 'success', 'ok') OR regexp_full_match(${said}, '2\\d\\d([.]0)?') THEN false
+    WHEN ${said} IS NOT NULL AND ${said} <> 'unknown' THEN true ELSE ${failed} END`
+}
+
+function anyOf(conditions: readonly string[]): string {
+  return [...new Set(conditions)].join(' OR ') || 'false'
+}
+
+/** A member of what the tool gave back, as text. */
+function inResult(key: string): string {
+  return `nullif(CASE WHEN may_name(result, ${literal(key)}) THEN json_extract_string(result, ${literal(pointer([key]))}) END, '')`
 }
 
 function otherwise(format: LogFormat): string {
   return format.otherwise === 'success' ? 'false' : 'CAST(NULL AS BOOLEAN)'
-}
-
-function refused(format: LogFormat, x: Extraction): string {
-  const rules = (format.refusals ?? []).flatMap(({ fields, values }) =>
-    fields.map((field) => `coalesce(${oneOf(`lower(${x.text([field])})`, values)}, false)`),
-  )
-  return rules.length === 0 ? 'false' : rules.join(' OR ')
 }

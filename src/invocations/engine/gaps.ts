@@ -23,13 +23,9 @@ export async function gapsOf(database: Database, facts: Facts, limits: Limits, r
      FROM lines`,
     parameters(limits),
   )
-  const [kept = {}] = await database.rows(
-    `SELECT count_if(NOT has_params) AS bare, count_if(bytes IS NULL) AS sizeless, count_if(failed IS NULL) AS undecided,
-       count_if(caller = 'unknown') AS anonymous FROM kept`,
-  )
   const [copies = {}] = await database.rows(
     `SELECT count(*) AS differing FROM (
-       SELECT key FROM lines WHERE is_call AND mine AND ${inWindow} AND key IN (SELECT key FROM copies_of_kept) GROUP BY key
+       SELECT key FROM lines WHERE is_call AND mine AND ${inWindow} AND key IN (SELECT key FROM copies) GROUP BY key
        HAVING count(*) > 1 AND count(DISTINCT hash(t, tool, caller, failed, rows, bytes, sent)) > 1)`,
     parameters(limits),
   )
@@ -74,19 +70,19 @@ export async function gapsOf(database: Database, facts: Facts, limits: Limits, r
     (n) =>
       `Not counted, because they are no tool calls (resources, prompts, lists …): ${n} other lines of this server in the window.`,
   )
-  say(facts.seen - facts.records, (n) => `Counted once though they were there more than once: ${n} copies.`)
+  say(facts.copies, (n) => `Counted once though they were there more than once: ${n} copies.`)
   say(
     copies.differing,
     (n) =>
       `Of copies with the same id that differ from each other the first was kept: ${n} ids. An id that is used twice can hide a call.`,
   )
-  say(kept.bare, (n) => `Without parameters, so that it cannot be told what was sent to the server: ${n} ${of}.`)
+  say(facts.bare, (n) => `Without parameters, so that it cannot be told what was sent to the server: ${n} ${of}.`)
   say(
-    kept.sizeless,
+    facts.sizeless,
     (n) => `Without a response or its size, so that it cannot be told how much they gave away: ${n} ${of}.`,
   )
-  say(kept.undecided, (n) => `Without a word on whether the call succeeded: ${n} ${of}.`)
-  say(kept.anonymous, (n) => `Without a word on who called: ${n} ${of}.`)
+  say(facts.undecided, (n) => `Without a word on whether the call succeeded: ${n} ${of}.`)
+  say(facts.anonymous, (n) => `Without a word on who called: ${n} ${of}.`)
   const lacking = fields.filter(
     (field) =>
       format.fields[field] === undefined &&

@@ -7,13 +7,14 @@ import type { Touched } from '../port.ts'
 import { whole } from './counts.ts'
 import type { Database } from './database.ts'
 import {
-  guessOf,
+  canBeTakenApart,
+  commonQuery,
   isSurprise,
   type Known,
   keysIn,
+  type LineReader,
   linesQuery,
   longestListing,
-  mineQuery,
   parameterNames,
 } from './extract.ts'
 import { repaired, trimmed } from './lines.ts'
@@ -64,7 +65,7 @@ export interface Ingested {
 }
 
 /**
- * Fills the table `lines`; with `limit` only the first of them, for a look.
+ * Fills the table `stored`; with `limit` only the first of them, for a look.
  *
  * @param before files that were put into it earlier
  */
@@ -98,7 +99,13 @@ export async function ingest(job: Job, files: readonly string[], before = 0): Pr
     broken += bad - half - (repair?.count ?? 0)
     if (repair === undefined) continue
     repeated += repair.count
-    const again: Source = { ...source, index: source.index + repairedPart, path: repair.path, gzip: false }
+    const again: Source = {
+      ...source,
+      index: source.index + repairedPart,
+      path: repair.path,
+      gzip: false,
+      print: undefined,
+    }
     sources.push(...(await load(job, again)).sources)
   }
   mended += repeated
@@ -154,17 +161,21 @@ async function load(job: Job, source: Source): Promise<Loaded> {
   const insert = async (from: Source) => {
     const lines = reader(from, job.limit)
     const fill = (known: Known) =>
-      database.insertInOrder(`INSERT INTO lines BY NAME ${linesQuery(format, lines, known, touched)}`, {
+      database.insertInOrder(`INSERT INTO stored BY NAME ${linesQuery(format, lines, known, touched)}`, {
         file: BigInt(from.index),
         names,
         tools: touched.tools,
       })
-    const sample = await knownOf(job, reader(from, firstLines))
-    try {
-      await fill(guessOf(format, sample))
-    } catch (error) {
-      if (!isSurprise(error)) throw error
-      await fill(await knownOf(job, lines))
+    const first = await knownOf(job, reader(from, firstLines), 'text')
+    // Each is slower than the one before, and is surprised by less.
+    const ways: (() => Promise<Known>)[] = [async () => first, () => knownOf(job, lines, undefined)]
+    if (canBeTakenApart(format, first)) ways.unshift(async () => ({ ...first, guessed: 'values' }))
+    for (const way of ways) {
+      try {
+        return await fill(await way())
+      } catch (error) {
+        if (!isSurprise(error)) throw error
+      }
     }
   }
   if (oneByOne === undefined) {
@@ -179,7 +190,7 @@ async function load(job: Job, source: Source): Promise<Loaded> {
   }
   const index = source.index + longPart
   let mended = 0
-  const parted = await database.append('lines', (add) =>
+  const parted = await database.append('stored', (add) =>
     split(
       source,
       database.folder,
@@ -195,31 +206,44 @@ async function load(job: Job, source: Source): Promise<Loaded> {
     ),
   )
   await insert(parted.short)
-  const long: Source = { ...source, index, path: parted.longPath, gzip: false }
+  const long: Source = { ...source, index, path: parted.longPath, gzip: false, print: undefined }
   return { sources: [parted.short, long], tooLong: parted.tooLong, mended }
 }
 
-/** What these lines tell of the others. */
-async function knownOf({ database, format, names }: Job, lines: string): Promise<Known> {
-  const asked = (select: string) => `WITH lines AS (SELECT json FROM ${lines}) ${select}`
+/** What these lines tell: of themselves, or of all others as well. */
+async function knownOf(
+  { database, format, names }: Job,
+  { text }: LineReader,
+  guessed: Known['guessed'],
+): Promise<Known> {
+  // Where few are asked, they are read once.
+  const from = guessed === undefined ? text : 'first_lines'
+  if (guessed !== undefined) await database.run(`CREATE OR REPLACE TEMP TABLE first_lines AS SELECT json FROM ${text}`)
+  const asked = (select: string) => `WITH lines AS (SELECT json FROM ${from}) ${select}`
   const present = await keysIn(format, async (select) =>
     (await database.rows(asked(select))).flatMap((row) =>
       Object.values(row).filter((value) => typeof value === 'string'),
     ),
   )
-  const [row] = await database.rows(asked(mineQuery(format, present)), { names })
-  return { present, mostlyMine: row?.mostly === true }
+  const [row] = await database.rows(asked(commonQuery(format, present)), { names })
+  const always = JSON.parse(typeof row?.always === 'string' ? row.always : '[]') as (string | null)[]
+  return {
+    present,
+    always: new Set(always.filter((key) => key !== null)),
+    mostlyMine: row?.mostly_mine === true,
+    guessed,
+  }
 }
 
-/** A row of the table `lines`, in the order of its columns. */
+/** A row of the table `stored`, in the order of its columns. */
 function longRow(
   format: LogFormat,
   file: number,
   line: Buffer,
   names: readonly string[],
-  { tools, paths, parameters = true }: Omit<Touched, 'tools'> & { readonly tools: ReadonlySet<string> },
+  { tools, paths, trail = true }: Omit<Touched, 'tools'> & { readonly tools: ReadonlySet<string> },
 ) {
-  const start = [BigInt(file), BigInt(line.length)]
+  const start = [BigInt(file)]
   let value: unknown
   try {
     value = JSON.parse(line.toString('utf8'))
@@ -234,7 +258,7 @@ function longRow(
     ...[...start, true, read.isCall, read.takes, read.lists, read.mine, t, ends, server, tool],
     ...[agent, user, address, session, trace, id, nameless],
     read.isCall && tools.has(tool) ? JSON.stringify(paths.map((path) => read.at(path) ?? null)) : undefined,
-    own && parameters ? members(read.told) : undefined,
+    own && trail ? members(read.told) : undefined,
     own ? read.failed : undefined,
     read.mine && read.refused,
     read.mine && read.takes ? listing(read.listing) : undefined,
@@ -259,9 +283,14 @@ function members(value: unknown): string | undefined {
   )
 }
 
-function reader(source: Source, limit?: number): string {
-  const lines = `read_ndjson_objects(${literal(source.path)}, ignore_errors = true, compression = ${source.gzip ? "'gzip'" : "'uncompressed'"})`
-  return limit === undefined ? lines : `(FROM ${lines} LIMIT ${limit})`
+function reader(source: Source, limit?: number): LineReader {
+  const file = `${literal(source.path)}, ignore_errors = true, compression = ${source.gzip ? "'gzip'" : "'uncompressed'"}`
+  const some = (lines: string) => (limit === undefined ? lines : `(FROM ${lines} LIMIT ${limit})`)
+  return {
+    text: some(`read_ndjson_objects(${file})`),
+    values: (type) =>
+      some(`read_json(${file}, format = 'newline_delimited', records = 'false', columns = {v: ${literal(type)}})`),
+  }
 }
 
 function isTooMuch(error: unknown): boolean {

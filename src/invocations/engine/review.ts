@@ -5,7 +5,7 @@ import type { LogFormat } from '../formats/format.ts'
 import type { CallerUse, Contexts, Reviewed, ToolUse, Touched, Window } from '../port.ts'
 import { cut, type Limits, summarise, uses } from './counts.ts'
 import { Database, kindOfFailure } from './database.ts'
-import { linesTable, touchingTable } from './extract.ts'
+import { linesTables, touchingTable } from './extract.ts'
 import { gapsOf } from './gaps.ts'
 import { type Job, longestLine, type ReadingWays } from './ingest.ts'
 import { type Counted, countLines, minutesTable, overviewOf } from './overview.ts'
@@ -63,7 +63,7 @@ export async function reviewOf(
   fill: (job: Job, limits: Limits) => Promise<Filled>,
 ): Promise<Reviewed> {
   const { config, format, name } = log
-  const { window, now } = question
+  const { window, touched, now } = question
   const database = await Database.open()
   try {
     return await database.interruptible(signal, async () => {
@@ -77,6 +77,7 @@ export async function reviewOf(
       const overview = await overviewOf(database, limits, counted ?? (await countLines(database, limits)))
       const facts = await summarise(database, limits)
       const trail = async function* (which: 'own' | 'all') {
+        if (touched.trail === false) throw new Error('the trail was not read')
         if (which === 'all') await widen?.({})
         yield* trailOf(database, limits, which, signal)
       }
@@ -87,7 +88,7 @@ export async function reviewOf(
           window,
           source: { kind: config.kind, name, format: format.name },
           records: facts.records,
-          duplicates: facts.seen - facts.records,
+          duplicates: facts.copies,
           ...(facts.first === undefined || facts.last === undefined ? {} : { first: facts.first, last: facts.last }),
           tools: tools.list.map(({ name, sent: _, ...use }): ToolUse => ({ tool: name, ...use })),
           callers: callers.list.map(({ name, ...use }): CallerUse => ({ caller: name, ...use })),
@@ -132,7 +133,7 @@ export async function lookInto<T>(log: Log, signal: AbortSignal, work: (job: Job
   try {
     return await database.interruptible(signal, async () =>
       work({
-        ...(await prepared(database, log, { names: [], touched: { tools: [], paths: [], parameters: false } }, signal)),
+        ...(await prepared(database, log, { names: [], touched: { tools: [], paths: [], trail: false } }, signal)),
         limit: 1000,
       }),
     )
@@ -149,7 +150,7 @@ async function prepared(
   { names, touched }: Pick<Question, 'names' | 'touched'>,
   signal: AbortSignal,
 ): Promise<Job> {
-  for (const table of [linesTable(format), touchingTable, minutesTable]) await database.run(table)
+  for (const table of [...linesTables(format), touchingTable, minutesTable]) await database.run(table)
   const tools = [...new Set(touched.tools)]
   if (tools.length > 0) await database.run('INSERT INTO touching SELECT unnest($tools)', { tools })
   return { database, format, names, touched, signal, ways }

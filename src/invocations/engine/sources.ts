@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
-import { glob, open, stat, symlink } from 'node:fs/promises'
+import { type FileHandle, glob, open, stat, symlink } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { systemCode } from '../../errors.ts'
@@ -17,7 +18,19 @@ export interface Source {
   readonly halfLine: boolean
   /** It is packed, and the packing is damaged or breaks off. */
   readonly damaged: boolean
+  /** What it was when it was looked at. Undefined where a copy of ours is read. */
+  readonly print: Fingerprint | undefined
 }
+
+/** By these a file that grows stays the same, and one that was rotated, cut off or written anew does not. */
+interface Fingerprint {
+  readonly file: string
+  readonly bytes: number
+  /** Of its beginning and its end, as it was. */
+  readonly sha256: string
+}
+
+const printed = 64 << 10
 
 /** Every regular file that the configured path or pattern names, sorted. */
 export async function findFiles(pattern: string): Promise<readonly string[]> {
@@ -48,14 +61,17 @@ export async function look(
   signal: AbortSignal,
 ): Promise<Source> {
   const handle = await open(file)
+  let print: Fingerprint
   try {
     const { size } = await handle.stat()
+    print = await fingerprint(handle, size)
     const head = Buffer.alloc(2)
     await handle.read(head, 0, 2, 0)
     if (head[0] !== 0x1f || head[1] !== 0x8b) {
       const path = join(folder, `${index}.ndjson`)
       await symlink(resolve(file), path)
-      return { index, file, path, gzip: false, halfLine: await endsHalfWay(handle, size, longest), damaged: false }
+      const halfLine = await endsHalfWay(handle, size, longest)
+      return { index, file, path, gzip: false, halfLine, damaged: false, print }
     }
   } finally {
     await handle.close()
@@ -64,11 +80,39 @@ export async function look(
   const whole = await unpack(file, longest, signal)
   const path = join(folder, `${index}.ndjson.gz`)
   await symlink(resolve(file), path)
-  const source = { index, file, path, gzip: true, halfLine: whole?.halfLine ?? false, damaged: whole === undefined }
+  const damaged = whole === undefined
+  const source = { index, file, path, gzip: true, halfLine: whole?.halfLine ?? false, damaged, print }
   if (whole !== undefined) return source
   const copied = join(folder, `${index}-copy.ndjson`)
   const { halfLine } = await copy(untilDamage(source, signal), Number.POSITIVE_INFINITY, copied)
-  return { ...source, path: copied, gzip: false, halfLine }
+  return { ...source, path: copied, gzip: false, halfLine, print: undefined }
+}
+
+/** Whether a file still holds, in the same places, what it held when it was looked at. */
+export async function isAsItWas({ file, print }: Source): Promise<boolean> {
+  if (print === undefined) return true
+  try {
+    const handle = await open(file)
+    try {
+      const now = await fingerprint(handle, print.bytes)
+      return now.file === print.file && now.sha256 === print.sha256
+    } finally {
+      await handle.close()
+    }
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error
+    return false
+  }
+}
+
+async function fingerprint(handle: FileHandle, bytes: number): Promise<Fingerprint> {
+  const { dev, ino } = await handle.stat()
+  const hash = createHash('sha256')
+  for (const at of [0, Math.max(0, bytes - printed)]) {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(Math.min(printed, bytes)), 0, null, at)
+    hash.update(`${bytesRead}:`).update(buffer.subarray(0, bytesRead))
+  }
+  return { file: `${dev}:${ino}`, bytes, sha256: hash.digest('hex') }
 }
 
 /** Unpacks to nowhere; undefined when the packing is damaged. */
@@ -126,7 +170,7 @@ export async function split(
       await long.writev([onLong(line), Buffer.from('\n')])
       return true
     })
-    return { short: { ...source, path, gzip: false, halfLine }, longPath, tooLong }
+    return { short: { ...source, path, gzip: false, halfLine, print: undefined }, longPath, tooLong }
   } finally {
     await long.close()
   }

@@ -1,10 +1,11 @@
 import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { IrError } from '../../errors.ts'
+import { safe } from '../../ui/safe-text.ts'
 import { whole } from './counts.ts'
 import type { Database } from './database.ts'
 import { bytesOf, linesOf, trimmed } from './lines.ts'
-import type { Source } from './sources.ts'
+import { isAsItWas, type Source } from './sources.ts'
 
 const piece = 1 << 20
 
@@ -24,61 +25,57 @@ export async function* rawLines(
     // Nameless from here on: what it holds may be secret, and must not outlive a process that is killed.
     await unlink(path)
     await database.run('CREATE OR REPLACE TABLE spool (place BIGINT, start BIGINT, size BIGINT)')
-    const missing = await fill(database, spool, sources, longest, signal)
-    if (missing > 0) {
-      throw new IrError(
-        'partial',
-        `The invocation log changed while it was read: ${missing} records could not be fetched again.`,
-        {
-          hints: ['Run the step again.'],
-        },
-      )
-    }
+    await fill(database, spool, sources, longest, signal)
     yield* inOrder(database, spool, signal)
   } finally {
     await spool.close()
   }
 }
 
-/** Copies the wanted lines behind each other. @returns how many were not where they had been */
+/** Copies the wanted lines behind each other. @throws IrError partial when they are not where they were */
 async function fill(
   database: Database,
   spool: FileHandle,
   sources: readonly Source[],
   longest: number,
   signal: AbortSignal,
-): Promise<number> {
+): Promise<void> {
   let end = 0
-  let missing = 0
   await database.append('spool', async (add) => {
     for (const source of sources) {
       const wanted = wantedLines(database, source.index)
       let next = (await wanted.next()).value
       if (next === undefined) continue
+      if (!(await isAsItWas(source))) throw changed(source)
       let n = 0
       for await (const lines of linesOf(bytesOf(source.path, source.gzip, signal), longest)) {
         const batch: Uint8Array[] = []
         for (const line of lines) {
           n += 1
           if (next === undefined || n !== next.n) continue
-          const text = line.bytes === undefined ? '' : trimmed(line.bytes)
-          if (text.length === next.size) {
-            batch.push(Buffer.concat([text as Uint8Array, Buffer.from('\n')]))
-            add([BigInt(next.place), BigInt(end), BigInt(text.length + 1)])
-            end += text.length + 1
-          } else missing += 1
+          if (line.bytes === undefined) throw changed(source)
+          const text = trimmed(line.bytes)
+          batch.push(Buffer.concat([text as Uint8Array, Buffer.from('\n')]))
+          add([BigInt(next.place), BigInt(end), BigInt(text.length + 1)])
+          end += text.length + 1
           next = (await wanted.next()).value
         }
         if (batch.length > 0) await spool.writev(batch)
         if (next === undefined) break
       }
-      while (next !== undefined) {
-        missing += 1
-        next = (await wanted.next()).value
-      }
+      if (next !== undefined || !(await isAsItWas(source))) throw changed(source)
     }
   })
-  return missing
+}
+
+function changed({ file }: Source): IrError {
+  return new IrError(
+    'partial',
+    `The invocation log ${safe(file)} changed while it was read: it was rotated, cut off or written anew.`,
+    {
+      hints: ['Run the step again.'],
+    },
+  )
 }
 
 interface Wanted {
@@ -86,22 +83,20 @@ interface Wanted {
   readonly place: number
   /** Number of the line in its file, from 1. */
   readonly n: number
-  readonly size: number
 }
 
 async function* wantedLines(database: Database, file: number): AsyncGenerator<Wanted, undefined> {
-  const [first] = await database.rows(`SELECT min(rowid) AS place FROM lines WHERE file = ${file}`)
+  const [first] = await database.rows(`SELECT min(place) AS place FROM lines WHERE file = ${file}`)
   const before = whole(first?.place) - 1
-  const wanted = `SELECT place, size FROM kept WHERE file = ${file} ORDER BY place`
-  for await (const [place = [], size = []] of database.pieces(wanted)) {
-    for (let row = 0; row < place.length; row += 1)
-      yield { place: Number(place[row]), n: Number(place[row]) - before, size: Number(size[row]) }
+  const wanted = `SELECT place FROM kept WHERE file = ${file} ORDER BY place`
+  for await (const [place = []] of database.pieces(wanted)) {
+    for (let row = 0; row < place.length; row += 1) yield { place: Number(place[row]), n: Number(place[row]) - before }
   }
   return undefined
 }
 
 async function* inOrder(database: Database, spool: FileHandle, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const places = 'SELECT start, spool.size FROM spool JOIN kept USING (place) ORDER BY t, id, key'
+  const places = 'SELECT start, size FROM spool JOIN kept USING (place) ORDER BY t, id, key'
   let from = 0
   let to = 0
   for await (const [start = [], size = []] of database.pieces(places)) {

@@ -27,7 +27,7 @@ export interface LogFormat {
   /** When the call ended, where the log has that instead of a duration. */
   readonly end?: readonly string[]
   /** Failed, when one of these fields has one of these values, or any value but false, 0 and the empty one. */
-  readonly failures?: readonly { readonly fields: readonly string[]; readonly values: readonly string[] | 'any' }[]
+  readonly failures?: readonly FailureRule[]
   /**
    * Refused for want of rights or of a valid identity, when one of these fields has one of these values (in lower case). A format
    * without it does not tell such failures from others.
@@ -39,6 +39,13 @@ export interface LogFormat {
   readonly idWithin?: readonly ('time' | 'session' | 'trace' | 'tool')[]
   /** What a reader of the result should know, in plain words. */
   readonly notes?: readonly string[]
+}
+
+export interface FailureRule {
+  readonly fields: readonly string[]
+  readonly values: readonly string[] | 'any'
+  /** The fields are those of what the tool gave back, wherever that is logged, and not those of the line. */
+  readonly of?: 'result'
 }
 
 /** The values of an invocation that a log may carry; the keys of a `map` in the configuration. */

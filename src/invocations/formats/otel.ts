@@ -44,7 +44,7 @@ export const otel: LogFormat = {
   end: ['endTimeUnixNano', 'end_time_unix_nano', 'end_time'],
   failures: [
     { fields: attribute('error.type'), values: 'any' },
-    { fields: attribute('gen_ai.tool.call.result.isError'), values: 'any' },
+    { of: 'result', fields: ['isError'], values: 'any' },
     { fields: ['status.code', 'status.status_code'], values: ['2', 'ERROR', 'Error', 'STATUS_CODE_ERROR'] },
   ],
   refusals: [

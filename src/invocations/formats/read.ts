@@ -71,7 +71,8 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
         : 0n
   const hash = createHash('sha256').update(line).digest('hex')
   const told = asked(parsed(params)?.value ?? params)
-  const carries = carried(response)
+  const result = resultOf(response)
+  const carries = carried(result)
   const reached = (path: string) => {
     const [from, ...keys] = path.split('.')
     return named(asText(memberAt(keys, from === 'params' ? told : carries)))
@@ -92,7 +93,7 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
     trace,
     id: named(id) ?? `line:${hash.slice(0, 16)}`,
     line: id === undefined ? hash : undefined,
-    failed: failed(format, text),
+    failed: failed(format, text, result),
     refused: refused(format, text),
     listing: isListing(carries) ? carries : undefined,
     rows: whole(text(f.rows)) ?? countRows(carries),
@@ -182,13 +183,14 @@ function named(text: string | undefined): string | undefined {
 function failed(
   format: LogFormat,
   text: (paths: readonly string[] | undefined) => string | undefined,
+  result: unknown,
 ): boolean | undefined {
   const outcome = text(format.fields.outcome)?.toLowerCase()
   if (outcome !== undefined && (['true', 'success', 'ok'].includes(outcome) || /^2\d\d(?:[.]0)?$/.test(outcome)))
     return false
   if (outcome !== undefined && outcome !== 'unknown') return true
-  for (const { fields, values } of format.failures ?? []) {
-    const said = text(fields)
+  for (const { fields, values, of } of format.failures ?? []) {
+    const said = of === 'result' ? firstOf(fields, result, asText) : text(fields)
     if (said !== undefined && (values === 'any' ? said !== 'false' && said !== '0' : values.includes(said))) return true
   }
   return format.otherwise === 'success' ? false : undefined
@@ -220,10 +222,15 @@ function asked(value: unknown): unknown {
   return isObject(value.arguments) && typeof value.name === 'string' ? value.arguments : value
 }
 
-/** What a response carries. */
-function carried(response: unknown): unknown {
-  let value = parsed(response)?.value ?? response
-  if (isObject(value) && isObject(value.result) && 'jsonrpc' in value) value = value.result
+/** What a tool gave back: the response, or the result inside a JSON-RPC answer. */
+function resultOf(response: unknown): unknown {
+  const value = parsed(response)?.value ?? response
+  return isObject(value) && isObject(value.result) && 'jsonrpc' in value ? value.result : value
+}
+
+/** What a tool result carries. */
+function carried(result: unknown): unknown {
+  let value = result
   if (isObject(value)) {
     const { structuredContent, content } = value
     const only =
