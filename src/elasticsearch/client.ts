@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import type { Readable } from 'node:stream'
+import { finished, type Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClientOptions } from '@elastic/elasticsearch'
 import { IrError, systemCode } from '../errors.ts'
@@ -131,23 +131,30 @@ async function certificates(file: string): Promise<Buffer> {
   }
 }
 
-async function collected(stream: Readable, longest: number, room?: Buffer): Promise<Buffer | undefined> {
-  let into = room ?? Buffer.allocUnsafeSlow(smallAnswer)
-  let size = 0
-  for await (const piece of stream as AsyncIterable<Buffer>) {
-    if (size + piece.length > longest) {
-      stream.destroy()
-      return undefined
-    }
-    if (size + piece.length > into.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(size + piece.length, into.length * 2))
-      into.copy(larger, 0, 0, size)
-      into = larger
-    }
-    piece.copy(into, size)
-    size += piece.length
-  }
-  return into.subarray(0, size)
+function collected(stream: Readable, longest: number, room?: Buffer): Promise<Buffer | undefined> {
+  return new Promise((resolve, reject) => {
+    let into = room ?? Buffer.allocUnsafeSlow(smallAnswer)
+    let size = 0
+    // An answer of megabytes comes in some hundred pieces: to await each of them would cost more than to copy it.
+    stream.on('data', (piece: Buffer) => {
+      if (size + piece.length > longest) {
+        resolve(undefined)
+        stream.destroy()
+        return
+      }
+      if (size + piece.length > into.length) {
+        const larger = Buffer.allocUnsafeSlow(Math.max(size + piece.length, into.length * 2))
+        into.copy(larger, 0, 0, size)
+        into = larger
+      }
+      piece.copy(into, size)
+      size += piece.length
+    })
+    finished(stream, (error) => {
+      if (error) reject(error)
+      else resolve(into.subarray(0, size))
+    })
+  })
 }
 
 /** Of an error's answer only its type is repeated, and only when it looks like one. */
