@@ -168,15 +168,16 @@ async function load(job: Job, source: Source): Promise<Loaded> {
       })
     const first = await knownOf(job, reader(from, firstLines), 'text')
     // Each is slower than the one before, and is surprised by less.
-    const ways: (() => Promise<Known>)[] = [async () => first, () => knownOf(job, lines, undefined)]
-    if (canBeTakenApart(format, first)) ways.unshift(async () => ({ ...first, guessed: 'values' }))
-    for (const way of ways) {
+    const guesses: Known[] = [first]
+    if (canBeTakenApart(format, first)) guesses.unshift({ ...first, guessed: 'values' })
+    for (const guess of guesses) {
       try {
-        return await fill(await way())
+        return await fill(guess)
       } catch (error) {
         if (!isSurprise(error)) throw error
       }
     }
+    await fill(await knownOf(job, lines, undefined))
   }
   if (oneByOne === undefined) {
     try {
