@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Format } from '../../src/config.ts'
+import { filesInvocations } from '../../src/invocations/files.ts'
 import { openInvocations } from '../../src/invocations/index.ts'
 import type { Reviewed } from '../../src/invocations/port.ts'
 import { linesOf } from '../contracts/invocations.ts'
@@ -336,6 +337,21 @@ describe('records', () => {
       expect(review.gaps.join('\n')).not.toMatch(/want of a time/)
     })
   })
+
+  it.each(['nan', '-inf', '1e400', 1e300, '12345678901234567000', -1e18, 'soon'])(
+    'takes a duration of %s for none',
+    async (duration) => {
+      const path = await put('log.ndjson', line({ duration_ms: duration }), line({ duration_ms: 5 }))
+      for (const ways of [{}, { oneByOne: 1 }]) {
+        const log = filesInvocations({ kind: 'files', path, format: 'otel' }, now, ways)
+        const reviewed = await log.review([server], window, signal)
+        const took: number[] = []
+        for await (const piece of reviewed.trail('own')) took.push(...piece.map(({ time, ends }) => ends - time))
+        await reviewed.close()
+        expect(took).toEqual([0, 5000])
+      }
+    },
+  )
 
   it('tells apart what shares an id, and warns of ids that are used twice', async () => {
     const same = line({ span_id: 'a' })

@@ -1,7 +1,8 @@
-import { appendFile, mkdtemp, rename, rm, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, mkdtemp, open, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Format } from '../../src/config.ts'
 import type { ReadingWays } from '../../src/invocations/engine/ingest.ts'
 import { filesInvocations } from '../../src/invocations/files.ts'
 import type { Reviewed } from '../../src/invocations/port.ts'
@@ -36,8 +37,13 @@ function call(n: number, more: Record<string, unknown> = {}): Record<string, unk
   }
 }
 
-async function reading<T>(path: string, ways: ReadingWays, work: (reviewed: Reviewed) => Promise<T>): Promise<T> {
-  const log = filesInvocations({ kind: 'files', path, format: 'otel' }, () => new Date('2026-11-22T00:00:00Z'), ways)
+async function reading<T>(
+  path: string,
+  ways: ReadingWays,
+  work: (reviewed: Reviewed) => Promise<T>,
+  format: Format = 'otel',
+): Promise<T> {
+  const log = filesInvocations({ kind: 'files', path, format }, () => new Date('2026-11-22T00:00:00Z'), ways)
   const reviewed = await log.review(['io.acme/crm'], window, signal, { tools: [], paths: [], trail: false })
   try {
     return await work(reviewed)
@@ -66,7 +72,7 @@ async function logOf(lines: readonly (string | object)[]): Promise<string> {
 
 describe('a log of which only the first lines are asked how they are', () => {
   const own = { records: usual + 1, failed: 0, duplicates: 0, callers: ['copilot'] }
-  it.each<[string, string | object, Partial<typeof own>]>([
+  it.each<[string, string | object | (string | object)[], Partial<typeof own>]>([
     ['one like the others', call(500), {}],
     [
       'a time that counts before the usual one',
@@ -132,11 +138,16 @@ describe('a log of which only the first lines are asked how they are', () => {
     ['a call that was refused', call(500, { 'http.response.status_code': 403, 'error.type': '403' }), { failed: 1 }],
     ['half a line', '{"timestamp":"2026-11-20T08:00:01.000Z","mcp.method.na', { records: usual }],
     ['null', 'null', { records: usual }],
+    ['two halves of nothing', ['{', '}'], { records: usual }],
+    ['two halves of a list', [`[${JSON.stringify(call(500))},`, `${JSON.stringify(call(501))}]`], { records: usual }],
+    ['a call on many lines', JSON.stringify(call(500), null, 2).split('\n'), { records: usual }],
+    ['an empty result', call(500, { 'gen_ai.tool.call.result': '' }), {}],
+    ['a failure that is flattened', call(500, { 'gen_ai.tool.call.result.isError': true }), { failed: 1 }],
     ['a list', '[1]', { records: usual }],
     ['a call in a list', JSON.stringify([call(500)]), { records: usual }],
   ])('finds %s after them', async (_, odd, expected) => {
     const lines: (string | object)[] = Array.from({ length: usual }, (_, n) => call(n))
-    lines.splice(200, 0, odd)
+    lines.splice(200, 0, ...(Array.isArray(odd) ? odd : [odd]))
     const path = await logOf(lines)
     const guessed = await reading(path, { firstLines: 50 }, said)
     const { records, duplicates, tools, callers } = guessed.review
@@ -147,8 +158,23 @@ describe('a log of which only the first lines are asked how they are', () => {
     })
     // Line by line, and by asking all of them.
     expect(guessed).toEqual(await reading(path, { oneByOne: 1 }, said))
-    expect(guessed).toEqual(await reading(path, { firstLines: usual + 1 }, said))
+    expect(guessed).toEqual(await reading(path, { firstLines: 2 * usual }, said))
   })
+})
+
+it('tells a name from parameters that a map takes from the same place', async () => {
+  const lines: object[] = Array.from({ length: usual }, (_, n) => ({
+    ts: window.since,
+    id: `i${n}`,
+    'call.name': 'tool',
+  }))
+  lines.splice(200, 0, { ts: window.since, id: 'odd', 'call.name': '', call: { name: 'odd' } })
+  const path = await logOf(lines)
+  const map = { time: 'ts', tool: 'call.name', params: 'call.name', id: 'id' }
+  const tools = await reading(path, { firstLines: 50 }, async ({ review }) => review.tools.map(({ tool }) => tool), {
+    map,
+  })
+  expect(tools).toEqual(['tool', 'odd'])
 })
 
 describe('a log that changes between two readings', () => {
@@ -164,6 +190,18 @@ describe('a log that changes between two readings', () => {
   it('gives what it held when it has only grown', async () => {
     const raw = await rawAfter((path) => appendFile(path, `${JSON.stringify(call(400))}\n`))
     expect(raw).toHaveLength(usual)
+  })
+
+  it('says so when something in its middle was written over', async () => {
+    const many = Array.from({ length: 4 * usual }, (_, n) => call(n))
+    const path = await logOf(many)
+    const text = many.map((line) => `${JSON.stringify(line)}\n`).join('')
+    await reading(path, {}, async ({ raw }) => {
+      const file = await open(path, 'r+')
+      await file.write('john', text.indexOf('jane', text.length / 2))
+      await file.close()
+      await expect(linesOf(raw)).rejects.toMatchObject({ code: 'partial' })
+    })
   })
 
   it.each<[string, (path: string) => Promise<void>]>([

@@ -1,4 +1,5 @@
 import { type FailureRule, type LogFormat, spellings } from '../formats/format.ts'
+import { longestDuration } from '../formats/read.ts'
 import type { Touched } from '../port.ts'
 import { identifier, literal } from './sql.ts'
 
@@ -12,10 +13,12 @@ export const parameterNames = { most: 50, longest: 100 }
 /** A way to a value: the keys from the outermost object inwards. */
 type Place = readonly string[]
 
+type Wanted = 'text' | 'json'
+
 /** A tree of the object keys that a format reads. A string: its value is wanted there. */
 interface Keys {
   /** The value itself is wanted: as text, or (for parameters, responses, and where something below is wanted too) as JSON. */
-  wanted?: 'text' | 'json'
+  wanted?: Wanted
   readonly below: Map<string, Keys>
 }
 
@@ -47,7 +50,7 @@ const surprise = 'a line that is not as the first ones'
 
 /** Whether a query broke off because what it was told of the keys is not all. */
 export function isSurprise(error: unknown): boolean {
-  return error instanceof Error && error.message.includes(surprise)
+  return error instanceof Error && error.message === `Invalid Input Error: ${surprise}`
 }
 
 /**
@@ -63,7 +66,7 @@ class Extraction {
     this.#as = as
   }
 
-  want(places: Iterable<Place>, as: 'text' | 'json' = 'text'): void {
+  want(places: Iterable<Place>, as: Wanted = 'text'): void {
     for (const keys of places) {
       let at = this.#root
       for (const key of keys) {
@@ -94,12 +97,6 @@ class Extraction {
   /** The first of these places that holds something, as JSON. */
   json(places: readonly Place[]): string {
     return firstOf(places.map((keys) => this.#json(keys)))
-  }
-
-  /** The condition that nothing is there. */
-  lacks(keys: Place): string {
-    const { rest, opaque } = this.#walk(keys)
-    return `${opaque && rest.length === 0 ? this.#json(keys) : this.text([keys])} IS NULL`
   }
 
   #json(keys: Place): string {
@@ -228,7 +225,7 @@ class Places {
   /** Nobody expects something there, and it could count. */
   readonly #watched = new Map<string, Place>()
   /** Where something always was, so that nobody looks further; and where one would. */
-  readonly #relied: { readonly on: Place; readonly others: readonly string[] }[] = []
+  readonly #relied: { readonly on: Place; readonly as: Wanted; readonly others: readonly string[] }[] = []
 
   constructor(format: LogFormat, known: Known) {
     this.#known = known
@@ -240,13 +237,13 @@ class Places {
   }
 
   /** Where a value is looked for, in order of preference. */
-  of(paths: readonly string[] | undefined): readonly Place[] {
+  of(paths: readonly string[] | undefined, as: Wanted = 'text'): readonly Place[] {
     const all = spelled(paths)
     const last = all.findIndex((keys) => this.#known.guessed !== undefined && this.#known.always.has(pointer(keys)))
     const on = all[last]
     if (on === undefined) return this.all(paths)
     const others = all.slice(last + 1).map(pointer)
-    if (others.length > 0) this.#relied.push({ on, others })
+    if (others.length > 0) this.#relied.push({ on, as, others })
     return this.#likely(all.slice(0, last + 1))
   }
 
@@ -264,10 +261,10 @@ class Places {
     const { guessed } = this.#known
     if (guessed === undefined) return undefined
     const unexpected = this.watched().map((keys) => `${x.raw(keys)} IS NOT NULL`)
-    const missing = this.#relied.map(({ on, others }) =>
+    const missing = this.#relied.map(({ on, as, others }) =>
       guessed === 'values'
-        ? x.lacks(on)
-        : `CASE WHEN ${x.lacks(on)} THEN list_contains(json_exists(json, [${others.map(literal).join(', ')}]), true) ELSE false END`,
+        ? `${x[as]([on])} IS NULL`
+        : `CASE WHEN ${x[as]([on])} IS NULL THEN list_contains(json_exists(json, [${others.map(literal).join(', ')}]), true) ELSE false END`,
     )
     return anyOf([...unexpected, ...missing, ...(guessed === 'values' ? ['v IS NULL'] : [])])
   }
@@ -320,6 +317,8 @@ export const macros = [
   // A whole number that JavaScript holds exactly, else NULL.
   `CREATE MACRO whole(x) AS CASE WHEN try_cast(x AS DOUBLE) BETWEEN 0 AND 9007199254740991
     AND try_cast(x AS DOUBLE) = floor(try_cast(x AS DOUBLE)) THEN CAST(try_cast(x AS DOUBLE) AS BIGINT) END`,
+  // A number of microseconds that nothing overflows by, else NULL. (Not a number is more than any.)
+  `CREATE MACRO micros(x) AS CASE WHEN x BETWEEN ${-longestDuration} AND ${longestDuration} THEN CAST(x AS BIGINT) END`,
   // Counting characters costs more than counting bytes, and no string has more of them.
   `CREATE MACRO named(x) AS CASE WHEN strlen(x) > ${longestName} AND length(x) > ${longestName}
     THEN left(x, 200) || '… (' || length(x) || ' characters, sha256 ' || left(sha256(x), 16) || ')' ELSE x END`,
@@ -414,10 +413,11 @@ export function linesQuery(
     takes: places.of(format.takes?.fields),
   }
   // … and what only those are asked that are of this server or that may touch something.
-  const of = (fields: readonly string[] | undefined) => (known.mostlyMine ? places.of(fields) : places.all(fields))
+  const of = (fields: readonly string[] | undefined, as: Wanted = 'text') =>
+    known.mostlyMine ? places.of(fields, as) : places.all(fields)
   const some = { rows: of(f.rows), bytes: of(f.bytes) }
   const ending = trail && format.timeIsEnd !== true ? { duration: of(f.durationMs), end: of(format.end) } : undefined
-  const objects = { params: of(f.params), response: of(f.response) }
+  const objects = { params: of(f.params, 'json'), response: of(f.response, 'json') }
   const outcome = of(f.outcome)
   const failures = (format.failures ?? []).map((rule) => ({
     ...rule,
@@ -485,7 +485,7 @@ export function linesQuery(
         ? {}
         : {
             duration: asked(
-              `coalesce(CAST(try_cast(${w.text(ending.duration)} AS DOUBLE) * ${1000 / (format.durationPerMs ?? 1)} AS BIGINT), ${time(w.text(ending.end))} - t)`,
+              `coalesce(micros(try_cast(${w.text(ending.duration)} AS DOUBLE) * ${1000 / (format.durationPerMs ?? 1)}), ${time(w.text(ending.end))} - t)`,
             ),
           }),
       rows_said: some.rows.length === 0 ? 'CAST(NULL AS BIGINT)' : asked(`whole(${w.text(some.rows)})`),

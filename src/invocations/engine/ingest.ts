@@ -26,6 +26,8 @@ import { literal } from './sql.ts'
  * longer than this are read one by one, which is slower and takes no more than the line.
  */
 const usualLine = 4096
+/** Longer ones of the first lines are not asked how the others are: some thousand of them are held at once. */
+const longestExample = 16 << 10
 /** Longer lines are left out and counted. */
 export const longestLine = 64 << 20
 
@@ -167,15 +169,17 @@ async function load(job: Job, source: Source): Promise<Loaded> {
         tools: touched.tools,
       })
     const first = await knownOf(job, reader(from, firstLines), 'text')
-    // Each is slower than the one before, and is surprised by less.
-    const guesses: Known[] = [first]
-    if (canBeTakenApart(format, first)) guesses.unshift({ ...first, guessed: 'values' })
-    for (const guess of guesses) {
-      try {
-        return await fill(guess)
-      } catch (error) {
-        if (!isSurprise(error)) throw error
-      }
+    // Each way is slower than the one before, and is surprised by less.
+    try {
+      if (canBeTakenApart(format, first) && !from.halfLine) return await fill({ ...first, guessed: 'values' })
+    } catch (error) {
+      // Broken lines that belong together are an error here, and nowhere else.
+      if (signal.aborted || isTooMuch(error)) throw error
+    }
+    try {
+      return await fill(first)
+    } catch (error) {
+      if (!isSurprise(error)) throw error
     }
     await fill(await knownOf(job, lines, undefined))
   }
@@ -217,9 +221,12 @@ async function knownOf(
   { text }: LineReader,
   guessed: Known['guessed'],
 ): Promise<Known> {
-  // Where few are asked, they are read once.
+  // Where few are asked, they are read once; they are forgotten before they could get to the disk.
   const from = guessed === undefined ? text : 'first_lines'
-  if (guessed !== undefined) await database.run(`CREATE OR REPLACE TEMP TABLE first_lines AS SELECT json FROM ${text}`)
+  if (guessed !== undefined)
+    await database.run(
+      `CREATE OR REPLACE TEMP TABLE first_lines AS SELECT json FROM ${text} WHERE strlen(json) <= ${longestExample}`,
+    )
   const asked = (select: string) => `WITH lines AS (SELECT json FROM ${from}) ${select}`
   const present = await keysIn(format, async (select) =>
     (await database.rows(asked(select))).flatMap((row) =>
@@ -227,6 +234,7 @@ async function knownOf(
     ),
   )
   const [row] = await database.rows(asked(commonQuery(format, present)), { names })
+  if (guessed !== undefined) await database.run('DROP TABLE first_lines')
   const always = JSON.parse(typeof row?.always === 'string' ? row.always : '[]') as (string | null)[]
   return {
     present,

@@ -25,8 +25,10 @@ export interface Source {
 /** By these a file that grows stays the same, and one that was rotated, cut off or written anew does not. */
 interface Fingerprint {
   readonly file: string
-  readonly bytes: number
-  /** Of its beginning and its end, as it was. */
+  readonly size: number
+  /** When it was last changed, milliseconds since 1970. */
+  readonly changed: number
+  /** Of its beginning and its end, as long as it was when it was first looked at. */
   readonly sha256: string
 }
 
@@ -94,8 +96,9 @@ export async function isAsItWas({ file, print }: Source): Promise<boolean> {
   try {
     const handle = await open(file)
     try {
-      const now = await fingerprint(handle, print.bytes)
-      return now.file === print.file && now.sha256 === print.sha256
+      const now = await fingerprint(handle, print.size)
+      const touched = now.size === print.size && now.changed !== print.changed
+      return now.file === print.file && now.sha256 === print.sha256 && !touched
     } finally {
       await handle.close()
     }
@@ -106,13 +109,13 @@ export async function isAsItWas({ file, print }: Source): Promise<boolean> {
 }
 
 async function fingerprint(handle: FileHandle, bytes: number): Promise<Fingerprint> {
-  const { dev, ino } = await handle.stat()
+  const { dev, ino, size, ctimeMs } = await handle.stat()
   const hash = createHash('sha256')
   for (const at of [0, Math.max(0, bytes - printed)]) {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(Math.min(printed, bytes)), 0, null, at)
     hash.update(`${bytesRead}:`).update(buffer.subarray(0, bytesRead))
   }
-  return { file: `${dev}:${ino}`, bytes, sha256: hash.digest('hex') }
+  return { file: `${dev}:${ino}`, size, changed: ctimeMs, sha256: hash.digest('hex') }
 }
 
 /** Unpacks to nowhere; undefined when the packing is damaged. */

@@ -42,6 +42,9 @@ export interface ReadLine {
   readonly at: (path: string) => string | undefined
 }
 
+/** Microseconds; some 285 years. What claims to have taken longer says nothing. */
+export const longestDuration = 9e15
+
 export function readLine(format: LogFormat, line: Uint8Array, value: unknown, names: readonly string[]): ReadLine {
   const f = format.fields
   const text = (paths: readonly string[] | undefined) => firstOf(paths, value, asText)
@@ -63,9 +66,10 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
   const response = firstOf(f.response, value, asJson)
   const duration = Number(text(f.durationMs))
   const end = at(format.end)
+  const micros = Math.round((duration * 1000) / (format.durationPerMs ?? 1))
   const took =
-    text(f.durationMs) !== undefined && Number.isFinite(duration)
-      ? BigInt(Math.round((duration * 1000) / (format.durationPerMs ?? 1)))
+    text(f.durationMs) !== undefined && Math.abs(micros) <= longestDuration
+      ? BigInt(micros)
       : end !== undefined && t !== undefined
         ? end - t
         : 0n
