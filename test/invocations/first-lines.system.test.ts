@@ -143,6 +143,11 @@ describe('a log of which only the first lines are asked how they are', () => {
     ['a call on many lines', JSON.stringify(call(500), null, 2).split('\n'), { records: usual }],
     ['an empty result', call(500, { 'gen_ai.tool.call.result': '' }), {}],
     ['a failure that is flattened', call(500, { 'gen_ai.tool.call.result.isError': true }), { failed: 1 }],
+    [
+      'the same under attributes',
+      call(500, { attributes: { 'gen_ai.tool.call.result.isError': true } }),
+      { failed: 1 },
+    ],
     ['a list', '[1]', { records: usual }],
     ['a call in a list', JSON.stringify([call(500)]), { records: usual }],
   ])('finds %s after them', async (_, odd, expected) => {

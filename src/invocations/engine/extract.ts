@@ -1,4 +1,4 @@
-import { type FailureRule, type LogFormat, spellings } from '../formats/format.ts'
+import { type FailureRule, isFlat, type LogFormat, spellings } from '../formats/format.ts'
 import { longestDuration } from '../formats/read.ts'
 import type { Touched } from '../port.ts'
 import { identifier, literal } from './sql.ts'
@@ -191,23 +191,21 @@ export async function keysIn(
 /** Every way to write a place that the format knows. */
 function keysOf(format: LogFormat): readonly Place[] {
   const { fields: places, calls, takes, end } = format
-  const paths = [
-    ...Object.values(places).flat(),
-    ...(calls?.fields ?? []),
-    ...(takes?.fields ?? []),
-    ...(end ?? []),
-    ...troubles(format),
-  ]
-  return spelled([...new Set(paths)])
+  const paths = [...Object.values(places).flat(), ...(calls?.fields ?? []), ...(takes?.fields ?? []), ...(end ?? [])]
+  return [...spelled([...new Set(paths)]), ...troubles(format)]
 }
 
 function spelled(paths: readonly string[] = []): readonly Place[] {
   return paths.flatMap((path) => spellings(path))
 }
 
-/** Fields by which a line says that a call failed or was refused. */
-function troubles({ failures = [], refusals = [] }: LogFormat): readonly string[] {
-  return [...new Set([...failures.filter(isOfLine), ...refusals].flatMap((rule) => rule.fields))]
+/** Where a line says that a call failed or was refused. */
+function troubles({ failures = [], refusals = [] }: LogFormat): readonly Place[] {
+  return [...failures.filter(isOfLine).flatMap(placesOf), ...refusals.flatMap((rule) => spelled(rule.fields))]
+}
+
+function placesOf({ fields, flat }: FailureRule): readonly Place[] {
+  return spelled(fields).filter((keys) => flat !== true || isFlat(keys))
 }
 
 function isOfLine({ of }: FailureRule): boolean {
@@ -232,7 +230,7 @@ class Places {
     this.#expected = new Set(known.present)
     if (known.guessed === undefined) return
     // What says that a call failed is seldom there, and always expected.
-    for (const keys of spelled(troubles(format)))
+    for (const keys of troubles(format))
       if (keys.length === 1 || known.present.has(pointer(keys.slice(0, -1)))) this.#expected.add(pointer(keys))
   }
 
@@ -244,12 +242,18 @@ class Places {
     if (on === undefined) return this.all(paths)
     const others = all.slice(last + 1).map(pointer)
     if (others.length > 0) this.#relied.push({ on, as, others })
-    return this.#likely(all.slice(0, last + 1))
+    return this.likely(all.slice(0, last + 1))
   }
 
   /** The same without relying on what always was there. */
   all(paths: readonly string[] | undefined): readonly Place[] {
-    return this.#likely(spelled(paths))
+    return this.likely(spelled(paths))
+  }
+
+  /** Those of these places where something may be. */
+  likely(all: readonly Place[]): readonly Place[] {
+    if (this.#known.guessed !== undefined) for (const keys of all) this.#watch(keys)
+    return all.filter((keys) => this.#expected.has(pointer(keys)))
   }
 
   watched(): readonly Place[] {
@@ -267,11 +271,6 @@ class Places {
         : `CASE WHEN ${x[as]([on])} IS NULL THEN list_contains(json_exists(json, [${others.map(literal).join(', ')}]), true) ELSE false END`,
     )
     return anyOf([...unexpected, ...missing, ...(guessed === 'values' ? ['v IS NULL'] : [])])
-  }
-
-  #likely(all: readonly Place[]): readonly Place[] {
-    if (this.#known.guessed !== undefined) for (const keys of all) this.#watch(keys)
-    return all.filter((keys) => this.#expected.has(pointer(keys)))
   }
 
   #watch(keys: Place): void {
@@ -363,11 +362,13 @@ export const macros = [
 /**
  * The table `stored` has one row for each line of the log, in the order of the lines. Only short values, so that memory stays apart
  * from what the suspect wrote. The view `lines` adds what follows from them: `place`, which counts the lines; `caller`; `key`, the
- * same for copies of one record; and `same`, a number that is the same for the same key. (DuckDB works generated columns out for
+ * same for copies of one record; and `same`, a number that is the same for the same key and seldom for another. (DuckDB works generated columns out for
  * every row that is stored, to see whether they can be, and throws that away.)
  */
 export function linesTables(format: LogFormat): readonly string[] {
   const within = withinOf(format)
+  // Copies share an id and a time; what else they share is seen in the key of the few that do.
+  const rough = ['coalesce(line, id)', ...within.filter((column) => column === 't')]
   const parts = ['id', ...within.map((column) => `coalesce(CAST(${column} AS VARCHAR), '')`)]
   return [
     `CREATE TABLE stored (file BIGINT, readable BOOLEAN, is_call BOOLEAN, takes BOOLEAN, lists BOOLEAN, mine BOOLEAN, t BIGINT, ends BIGINT,
@@ -376,7 +377,7 @@ export function linesTables(format: LogFormat): readonly string[] {
       rows BIGINT, bytes BIGINT, sent BIGINT, has_params BOOLEAN, has_response BOOLEAN)`,
     `CREATE VIEW lines AS SELECT *, rowid AS place, coalesce(agent, person, session, 'unknown') AS caller,
       CASE WHEN line IS NULL THEN ${parts.map((part) => `length(${part}) || ':' || ${part}`).join(' || ')} ELSE line END AS key,
-      hash(${['coalesce(line, id)', ...within].join(', ')}) AS same FROM stored`,
+      hash(${rough.join(', ')}) AS same FROM stored`,
   ]
 }
 
@@ -421,7 +422,7 @@ export function linesQuery(
   const outcome = of(f.outcome)
   const failures = (format.failures ?? []).map((rule) => ({
     ...rule,
-    places: isOfLine(rule) ? places.all(rule.fields) : [],
+    places: isOfLine(rule) ? places.likely(placesOf(rule)) : [],
   }))
   const refusals = (format.refusals ?? []).flatMap(({ fields, values }) =>
     fields.map((field) => ({ values, places: places.all([field]) })),

@@ -46,6 +46,12 @@ export interface FailureRule {
   readonly values: readonly string[] | 'any'
   /** The fields are those of what the tool gave back, wherever that is logged, and not those of the line. */
   readonly of?: 'result'
+  /** The fields are written flat, on the line or under `attributes`: as objects they are part of something else. */
+  readonly flat?: true
+}
+
+export function isFlat(keys: readonly string[]): boolean {
+  return keys.length === 1 || (keys.length === 2 && keys[0] === 'attributes')
 }
 
 /** The values of an invocation that a log may carry; the keys of a `map` in the configuration. */

@@ -46,7 +46,7 @@ export const otel: LogFormat = {
     { fields: attribute('error.type'), values: 'any' },
     { of: 'result', fields: ['isError'], values: 'any' },
     // Where the result is flattened into attributes.
-    { fields: attribute('gen_ai.tool.call.result.isError'), values: 'any' },
+    { fields: attribute('gen_ai.tool.call.result.isError'), values: 'any', flat: true },
     { fields: ['status.code', 'status.status_code'], values: ['2', 'ERROR', 'Error', 'STATUS_CODE_ERROR'] },
   ],
   refusals: [
