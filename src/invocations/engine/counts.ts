@@ -45,8 +45,10 @@ function during({ since, until }: Limits): string {
  * Makes the view `kept` of the lines that are there now and for which `where` holds, each once; and the table `copies` of those
  * that are left out. There are few of them as a rule: only lines that have the same number as others are put in order, the rest
  * stays where it is.
+ *
+ * @returns how many copies there are
  */
-async function keep(database: Database, where: string): Promise<void> {
+async function keep(database: Database, where: string): Promise<number> {
   const [row] = await database.rows('SELECT coalesce(max(place), -1) AS last FROM lines')
   const some = `FROM lines WHERE place <= ${whole(row?.last)} AND ${where}`
   const twice = `SELECT same ${some} GROUP BY same HAVING count(*) > 1`
@@ -58,11 +60,12 @@ async function keep(database: Database, where: string): Promise<void> {
   await database.run(
     `CREATE VIEW kept AS SELECT * ${some} ${whole(left?.n) === 0 ? '' : 'AND place NOT IN (SELECT place FROM copies)'}`,
   )
+  return whole(left?.n)
 }
 
 export async function summarise(database: Database, limits: Limits): Promise<Facts> {
   const own = `is_call AND mine AND ${during(limits)}`
-  await keep(database, own)
+  const copies = await keep(database, own)
   // One reading of the records for all sums.
   await database.run(
     `CREATE TABLE uses AS SELECT tool, caller, count(*) AS calls, count_if(failed) AS failed, sum(rows) AS rows, sum(bytes) AS bytes,
@@ -72,12 +75,12 @@ export async function summarise(database: Database, limits: Limits): Promise<Fac
   )
   const [sums = {}] = await database.rows(
     `SELECT sum(calls) AS records, min(first) AS first, max(last) AS last, sum(bare) AS bare, sum(sizeless) AS sizeless,
-       sum(undecided) AS undecided, sum(calls) FILTER (caller = 'unknown') AS anonymous, (SELECT count(*) FROM copies) AS copies
+       sum(undecided) AS undecided, sum(calls) FILTER (caller = 'unknown') AS anonymous
      FROM uses`,
   )
   return {
     records: whole(sums.records),
-    copies: whole(sums.copies),
+    copies,
     first: instant(sums.first),
     last: instant(sums.last),
     bare: whole(sums.bare),

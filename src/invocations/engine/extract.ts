@@ -1,4 +1,4 @@
-import { type FailureRule, isFlat, type LogFormat, spellings } from '../formats/format.ts'
+import { type FailureRule, type LogFormat, placesOf, spellings } from '../formats/format.ts'
 import { longestDuration } from '../formats/read.ts'
 import type { Touched } from '../port.ts'
 import { identifier, literal } from './sql.ts'
@@ -86,7 +86,7 @@ class Extraction {
 
   /** The type of the column, for a reader that takes the lines apart. */
   type(): string {
-    return typeOf(this.#root)
+    return typeOf(structure(this.#root))
   }
 
   /** The first of these places that holds something, as text; NULL where none does. */
@@ -138,16 +138,21 @@ function isOpaque(keys: Keys): boolean {
   return new Set(names).size < names.length
 }
 
-function structure(keys: Keys): unknown {
+/** What is taken out of an object, as json_transform wants it. */
+type Structure = string | { readonly [key: string]: Structure }
+
+function structure(keys: Keys): Structure {
   if (isOpaque(keys)) return 'JSON'
   if (keys.wanted === 'text') return 'VARCHAR'
   return Object.fromEntries([...keys.below].map(([key, below]) => [key, structure(below)]))
 }
 
-function typeOf(keys: Keys): string {
-  if (isOpaque(keys)) return 'JSON'
-  if (keys.wanted === 'text') return 'VARCHAR'
-  return `STRUCT(${[...keys.below].map(([key, below]) => `${identifier(key)} ${typeOf(below)}`).join(', ')})`
+/** The same as a type. */
+function typeOf(taken: Structure): string {
+  if (typeof taken === 'string') return taken
+  return `STRUCT(${Object.entries(taken)
+    .map(([key, below]) => `${identifier(key)} ${typeOf(below)}`)
+    .join(', ')})`
 }
 
 /** Whether JSON has no other way to write this key than with \\u. */
@@ -202,10 +207,6 @@ function spelled(paths: readonly string[] = []): readonly Place[] {
 /** Where a line says that a call failed or was refused. */
 function troubles({ failures = [], refusals = [] }: LogFormat): readonly Place[] {
   return [...failures.filter(isOfLine).flatMap(placesOf), ...refusals.flatMap((rule) => spelled(rule.fields))]
-}
-
-function placesOf({ fields, flat }: FailureRule): readonly Place[] {
-  return spelled(fields).filter((keys) => flat !== true || isFlat(keys))
 }
 
 function isOfLine({ of }: FailureRule): boolean {
@@ -362,8 +363,8 @@ export const macros = [
 /**
  * The table `stored` has one row for each line of the log, in the order of the lines. Only short values, so that memory stays apart
  * from what the suspect wrote. The view `lines` adds what follows from them: `place`, which counts the lines; `caller`; `key`, the
- * same for copies of one record; and `same`, a number that is the same for the same key and seldom for another. (DuckDB works generated columns out for
- * every row that is stored, to see whether they can be, and throws that away.)
+ * same for copies of one record; and `same`, a number that is the same for the same key and seldom for another. (DuckDB works
+ * generated columns out for every row that is stored, to see whether they can be, and throws that away.)
  */
 export function linesTables(format: LogFormat): readonly string[] {
   const within = withinOf(format)
@@ -389,7 +390,8 @@ export const touchingTable = 'CREATE TABLE touching (tool VARCHAR)'
 
 /**
  * The query that turns the lines of one file into rows of the table `stored`. Every line becomes a row, in its order, so that what
- * could not be used is counted, and a line can be fetched again by `linesOf` when it is needed as evidence. Parameters: `$file`, `$names` and `$tools` (VARCHAR[]).
+ * could not be used is counted, and a line can be fetched again by `linesOf` when it is needed as evidence. Parameters: `$file`,
+ * `$names` and `$tools` (VARCHAR[]).
  */
 export function linesQuery(
   format: LogFormat,
@@ -445,6 +447,8 @@ export function linesQuery(
         ? 'is_call AND coalesce(list_contains($tools, tool), false)'
         : 'is_call AND tool IN (SELECT tool FROM touching)'
   const asked = (value: string) => `CASE WHEN mine OR touches THEN ${value} END`
+  const numberAt = (found: readonly Place[]) =>
+    found.length === 0 ? 'CAST(NULL AS BIGINT)' : asked(`whole(${w.text(found)})`)
   const said = outcome.length === 0 ? undefined : `lower(${w.text(outcome)})`
   const ofResult = failures.filter((rule) => !isOfLine(rule)).flatMap((rule) => rule.fields)
   const failure = failures.map((rule) => ({
@@ -489,8 +493,8 @@ export function linesQuery(
               `coalesce(micros(try_cast(${w.text(ending.duration)} AS DOUBLE) * ${1000 / (format.durationPerMs ?? 1)}), ${time(w.text(ending.end))} - t)`,
             ),
           }),
-      rows_said: some.rows.length === 0 ? 'CAST(NULL AS BIGINT)' : asked(`whole(${w.text(some.rows)})`),
-      bytes_said: some.bytes.length === 0 ? 'CAST(NULL AS BIGINT)' : asked(`whole(${w.text(some.bytes)})`),
+      rows_said: numberAt(some.rows),
+      bytes_said: numberAt(some.bytes),
       params: asked(w.json(objects.params)),
       response: asked(w.json(objects.response)),
     },

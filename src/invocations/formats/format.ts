@@ -50,8 +50,12 @@ export interface FailureRule {
   readonly flat?: true
 }
 
-export function isFlat(keys: readonly string[]): boolean {
-  return keys.length === 1 || (keys.length === 2 && keys[0] === 'attributes')
+/** Every way in which the fields of a rule may be written: lists of keys. */
+export function placesOf({ fields, flat }: FailureRule): readonly (readonly string[])[] {
+  const all = fields.flatMap((path) => spellings(path))
+  return flat === true
+    ? all.filter((keys) => keys.length === 1 || (keys.length === 2 && keys[0] === 'attributes'))
+    : all
 }
 
 /** The values of an invocation that a log may carry; the keys of a `map` in the configuration. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { isFlat, type LogFormat, spellings } from './format.ts'
+import { type LogFormat, placesOf, spellings } from './format.ts'
 
 /**
  * One line of a log as a format understands it: the same as the query in engine/extract.ts says of it, in JavaScript. It is for
@@ -45,12 +45,9 @@ export interface ReadLine {
 /** Microseconds; some 285 years. What claims to have taken longer says nothing. */
 export const longestDuration = 9e15
 
-/** The first of these fields that holds something, as text. */
-type Texts = (paths: readonly string[] | undefined, only?: (keys: readonly string[]) => boolean) => string | undefined
-
 export function readLine(format: LogFormat, line: Uint8Array, value: unknown, names: readonly string[]): ReadLine {
   const f = format.fields
-  const text: Texts = (paths, only) => firstOf(paths, value, asText, only)
+  const text = (paths: readonly string[] | undefined) => firstOf(paths, value, asText)
   const server = text(f.server)
   const tool = text(f.tool)
   const said = text(f.id)
@@ -100,7 +97,7 @@ export function readLine(format: LogFormat, line: Uint8Array, value: unknown, na
     trace,
     id: named(id) ?? `line:${hash.slice(0, 16)}`,
     line: id === undefined ? hash : undefined,
-    failed: failed(format, text, result),
+    failed: failed(format, text(f.outcome), value, result),
     refused: refused(format, text),
     listing: isListing(carries) ? carries : undefined,
     rows: whole(text(f.rows)) ?? countRows(carries),
@@ -117,9 +114,20 @@ function firstOf<T>(
   paths: readonly string[] | undefined,
   value: unknown,
   take: (value: unknown) => T | undefined,
-  only: (keys: readonly string[]) => boolean = () => true,
 ): T | undefined {
-  for (const keys of (paths ?? []).flatMap((path) => spellings(path)).filter(only)) {
+  return firstAt(
+    (paths ?? []).flatMap((path) => spellings(path)),
+    value,
+    take,
+  )
+}
+
+function firstAt<T>(
+  places: readonly (readonly string[])[],
+  value: unknown,
+  take: (value: unknown) => T | undefined,
+): T | undefined {
+  for (const keys of places) {
     const found = take(memberAt(keys, value))
     if (found !== undefined) return found
   }
@@ -188,14 +196,15 @@ function named(text: string | undefined): string | undefined {
   return `${characters.slice(0, 200).join('')}… (${characters.length} characters, sha256 ${hash})`
 }
 
-function failed(format: LogFormat, text: Texts, result: unknown): boolean | undefined {
-  const outcome = text(format.fields.outcome)?.toLowerCase()
+function failed(format: LogFormat, said: string | undefined, line: unknown, result: unknown): boolean | undefined {
+  const outcome = said?.toLowerCase()
   if (outcome !== undefined && (['true', 'success', 'ok'].includes(outcome) || /^2\d\d(?:[.]0)?$/.test(outcome)))
     return false
   if (outcome !== undefined && outcome !== 'unknown') return true
-  for (const { fields, values, of, flat } of format.failures ?? []) {
-    const said = of === 'result' ? firstOf(fields, result, asText) : text(fields, flat === true ? isFlat : undefined)
-    if (said !== undefined && (values === 'any' ? said !== 'false' && said !== '0' : values.includes(said))) return true
+  for (const rule of format.failures ?? []) {
+    const word = firstAt(placesOf(rule), rule.of === 'result' ? result : line, asText)
+    if (word === undefined) continue
+    if (rule.values === 'any' ? word !== 'false' && word !== '0' : rule.values.includes(word)) return true
   }
   return format.otherwise === 'success' ? false : undefined
 }
