@@ -10,10 +10,14 @@ export function duration(milliseconds: number): string {
   return hours % 24 === 0 ? `${Math.floor(hours / 24)} days` : `${Math.floor(hours / 24)} days ${hours % 24} h`
 }
 
-const english = new Intl.NumberFormat('en')
+let english: Intl.NumberFormat | undefined
 
-/** `1,234,567`. One formatter for all: `toLocaleString` makes a new one for each number, and a plan has thousands. */
+/**
+ * `1,234,567`. One formatter for all: `toLocaleString` makes a new one for each number, and a plan has thousands. The first one takes
+ * 17 ms, so it is made when there is a number.
+ */
 export function number(n: number): string {
+  english ??= new Intl.NumberFormat('en')
   return english.format(n)
 }
 
