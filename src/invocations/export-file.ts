@@ -79,7 +79,7 @@ export async function exportTo(
         noted = 0
         continue
       }
-      const writing = handle.write(piece.bytes, 0, piece.bytes.length, written.bytes)
+      const writing = writeAll(handle, piece.bytes, written.bytes)
       written.hash.update(piece.bytes)
       await writing
       written.bytes += piece.bytes.length
@@ -111,6 +111,12 @@ export async function exportTo(
     await noting.catch(() => undefined)
     await handle.close()
   }
+}
+
+/** A disk that fills up takes a part and says no only to the rest. */
+async function writeAll(handle: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
+  for (let put = 0; put < bytes.length; )
+    put += (await handle.write(bytes, put, bytes.length - put, at + put)).bytesWritten
 }
 
 interface Written {

@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, it } from 'vitest'
@@ -43,4 +44,20 @@ it('goes on after a death just behind the beginning anew, and after one just beh
   const bytes = readFileSync(question.file)
   expect(bytes.toString()).toBe(`${'b'.repeat(5 << 20)}\n${'c'.repeat(5 << 20)}\n`)
   expect(sha256).toBe(createHash('sha256').update(bytes).digest('hex'))
+})
+
+it('is not whole on a disk that takes a part of its last piece', () => {
+  const file = join(folder, 'full.ndjson')
+  const program = `
+    const { exportTo } = await import(${JSON.stringify(new URL('../../src/invocations/export-file.ts', import.meta.url))})
+    const question = { ...${JSON.stringify(question)}, file: ${JSON.stringify(file)} }
+    const piece = { bytes: Buffer.alloc(3 << 20, 'x'), records: 1, mark: 'a' }
+    await exportTo(question, ${JSON.stringify(join(folder, 'full'))}, async function* () { yield piece }).then(
+      () => process.stdout.write('whole'),
+      ({ code }) => process.stdout.write(code),
+    )`
+  // The limit of a file's size stands for the end of a disk: both take what fits and refuse the next byte.
+  const limited = ['-c', 'ulimit -f 2048; exec "$0" --input-type=module -e "$1"', process.execPath, program]
+  expect(execFileSync('bash', limited, { encoding: 'utf8' })).toBe('EFBIG')
+  expect(existsSync(file)).toBe(false)
 })
