@@ -6,7 +6,6 @@ import type { Anchor, Head } from './port.ts'
 
 /** More heads than any case has steps; a page of Elasticsearch is no larger. */
 const most = 10_000
-const maxBytes = 16 * 1024 ** 2
 
 /**
  * One document for each anchored line, only ever created: the same line with another hash is refused by Elasticsearch itself.
@@ -77,8 +76,7 @@ async function searched(cluster: Cluster, index: string, caseId: string): Promis
   const should = [{ term: { case: caseId } }, { term: { 'case.keyword': caseId } }]
   const body = { size: most, query: { bool: { should, minimum_should_match: 1 } }, sort: [{ seq: 'desc' }] }
   try {
-    const bytes = await cluster.bytes(`/${index}/_search`, body, maxBytes)
-    const answer: Json = JSON.parse(bytes?.toString('utf8') ?? '{}')
+    const answer = await cluster.ask('POST', `/${index}/_search`, body)
     return headsIn((answer.hits as Json | undefined)?.hits, caseId)
   } catch (error) {
     // Nothing was ever anchored there.

@@ -1,9 +1,11 @@
+import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { finished, type Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClientOptions } from '@elastic/elasticsearch'
 import { IrError, systemCode } from '../errors.ts'
 import { safe } from '../ui/safe-text.ts'
+import { type Answer, certificatesOf, LargeAnswers } from './large-answers.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 export type Json = Readonly<Record<string, unknown>>
@@ -38,7 +40,8 @@ export class Refused extends IrError {
 
 const timeoutMs = 120_000
 const attempts = 5
-const pauseMs = 250
+/** Before it is asked again; twice as long each time. */
+const firstPauseMs = 250
 /** Small answers; field capabilities of a very wide mapping are the largest. */
 const longestAnswer = 64 << 20
 /** What most answers fit into. */
@@ -49,13 +52,33 @@ const again = new Set([429, 502, 503, 504])
  * Secrets come from the environment alone, never from the configuration; see docs/logs.md. What they are for is the client's own
  * affair: we ask plainly (`application/json`), which clusters of version 8 and 9 both understand.
  */
-export async function connect(node: string, signal: AbortSignal, env: Env = process.env): Promise<Cluster> {
+export async function connect(
+  node: string,
+  signal: AbortSignal,
+  env: Env = process.env,
+  pauseMs = firstPauseMs,
+): Promise<Cluster> {
   const { Client } = await import('@elastic/elasticsearch')
   const url = new URL(node)
-  const client = new Client({ node, maxRetries: 0, requestTimeout: timeoutMs, ...(await secretsOf(url, env)) })
   const name = safe(url.host)
+  /** Asked again while only the way there and back is at fault. */
+  const patiently = async <T>(ask: (last: boolean) => Promise<T>): Promise<T> => {
+    for (let attempt = 1; ; attempt += 1) {
+      const last = attempt === attempts
+      try {
+        return await ask(last)
+      } catch (error) {
+        if (signal.aborted) throw new IrError('interrupted', `Asking Elasticsearch at ${name} was interrupted.`)
+        if (error instanceof IrError) throw error
+        if (last || !isLoss(error) || isDistrust(error)) throw lost(name, error)
+      }
+      await sleep(pauseMs * 2 ** (attempt - 1), undefined, { signal }).catch(() => undefined)
+    }
+  }
+  const shown = () => patiently(() => certificatesOf(url, timeoutMs, signal))
+  const client = new Client({ node, maxRetries: 0, requestTimeout: timeoutMs, ...(await optionsOf(url, env, shown)) })
 
-  const once = async (method: string, path: string, body: Json | undefined, longest: number, room?: Buffer) => {
+  const once = async (method: string, path: string, body: Json | undefined, longest: number): Promise<Answer> => {
     const headers = {
       accept: 'application/json',
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
@@ -64,55 +87,51 @@ export async function connect(node: string, signal: AbortSignal, env: Env = proc
       { method, path, ...(body === undefined ? {} : { body: body as Record<string, unknown> }) },
       { asStream: true, meta: true, signal, headers },
     )
-    return { status: statusCode ?? 0, bytes: await collected(stream, longest, room) }
+    return { status: statusCode ?? 0, bytes: await collected(stream, longest) }
   }
-  const exchange = async (method: string, path: string, body: Json | undefined, longest: number, room?: Buffer) => {
-    for (let attempt = 1; ; attempt += 1) {
-      const last = attempt === attempts
-      try {
-        const answer = await once(method, path, body, longest, room)
-        if (answer.status < 400) return answer.bytes
-        if (last || !again.has(answer.status)) throw refusal(name, answer.status, answer.bytes)
-      } catch (error) {
-        if (signal.aborted) throw new IrError('interrupted', `Asking Elasticsearch at ${name} was interrupted.`)
-        if (error instanceof IrError) throw error
-        if (last || !isLoss(error)) throw lost(name, error)
-      }
-      await sleep(pauseMs * 2 ** (attempt - 1), undefined, { signal }).catch(() => undefined)
-    }
-  }
+  const exchange = (ask: () => Promise<Answer>) =>
+    patiently(async (last) => {
+      const { status, bytes } = await ask()
+      if (status < 400) return bytes
+      if (last || !again.has(status)) throw refusal(name, status, bytes)
+      throw Object.assign(new Error(`It answers ${status}.`), { code: 'EAGAIN' })
+    })
+  const [connection] = client.connectionPool.connections
+  if (connection === undefined) throw new Error('the client was given an address')
+  const large = new LargeAnswers(connection, timeoutMs, signal)
   return {
     name,
-    bytes: (path, body, longest, room) => exchange('POST', path, body, longest, room),
+    bytes: (path, body, longest, room) => exchange(() => large.post(path, body, longest, room)),
     async ask(method, path, body) {
-      const bytes = await exchange(method, path, body, longestAnswer)
+      const bytes = await exchange(() => once(method, path, body, longestAnswer))
       try {
         return JSON.parse(bytes?.toString('utf8') ?? '') as Json
       } catch (error) {
         throw new IrError('unreachable', `Elasticsearch at ${name} answers with what is no JSON.`, { cause: error })
       }
     },
-    close: () => client.close(),
+    async close() {
+      large.close()
+      await client.close()
+    },
   }
 }
 
-async function secretsOf(url: URL, env: Env): Promise<ClientOptions> {
+/** @param shown the certificates that the server shows, unverified */
+async function optionsOf(url: URL, env: Env, shown: () => Promise<readonly X509Certificate[]>): Promise<ClientOptions> {
   const apiKey = env.ELASTICSEARCH_API_KEY
   const username = env.ELASTICSEARCH_USERNAME
   const password = env.ELASTICSEARCH_PASSWORD
-  const authorities = env.ELASTICSEARCH_CA
-  const caFingerprint = env.ELASTICSEARCH_CA_FINGERPRINT
   const auth = apiKey ? { apiKey } : username && password ? { username, password } : undefined
+  if (apiKey && /[^!-~]/.test(apiKey))
+    throw new IrError('input', 'ELASTICSEARCH_API_KEY is no key: it has spaces, ends of lines or other odd characters.')
   const local = ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname)
   if (auth !== undefined && url.protocol === 'http:' && !local)
     throw new IrError('refused', `Elasticsearch at ${safe(url.host)} would get its key over plain HTTP.`, {
       hints: ['Name it with https:// in mcp-ir.yaml; ELASTICSEARCH_CA names the file of its certificate authority.'],
     })
-  return {
-    ...(auth === undefined ? {} : { auth }),
-    ...(authorities && url.protocol === 'https:' ? { tls: { ca: await certificates(authorities) } } : {}),
-    ...(caFingerprint && url.protocol === 'https:' ? { caFingerprint } : {}),
-  }
+  const ca = url.protocol === 'https:' ? await authorityOf(url, env, shown) : undefined
+  return { ...(auth === undefined ? {} : { auth }), ...(ca === undefined ? {} : { tls: { ca } }) }
 }
 
 /** Whether a secret would go to the address of the configuration. */
@@ -120,7 +139,36 @@ export function sendsSecret(env: Env = process.env): boolean {
   return Boolean(env.ELASTICSEARCH_API_KEY || (env.ELASTICSEARCH_USERNAME && env.ELASTICSEARCH_PASSWORD))
 }
 
-async function certificates(file: string): Promise<Buffer> {
+/**
+ * The authorities that are trusted; undefined: those of the system. Of the file, or else of what the server sends along with its
+ * own certificate, the one with the fingerprint, if there is one: nobody can make another of the same. What it has signed is
+ * verified as ever. (The client's own `caFingerprint` needs the verification of signatures and names switched off.)
+ */
+async function authorityOf(
+  url: URL,
+  env: Env,
+  shown: () => Promise<readonly X509Certificate[]>,
+): Promise<string | Buffer | undefined> {
+  const file = env.ELASTICSEARCH_CA
+  const given = env.ELASTICSEARCH_CA_FINGERPRINT
+  const held = file ? await authoritiesIn(file) : undefined
+  if (!given) return held
+  const wanted = given.replaceAll(':', '').toLowerCase()
+  if (!/^[0-9a-f]{64}$/.test(wanted))
+    throw new IrError('input', 'ELASTICSEARCH_CA_FINGERPRINT is no SHA-256 fingerprint (64 hexadecimal digits).')
+  const all = held === undefined ? await shown() : certificatesIn(held)
+  const found = all.find(({ fingerprint256 }) => fingerprint256.replaceAll(':', '').toLowerCase() === wanted)
+  if (found !== undefined) return found.toString()
+  if (file)
+    throw new IrError('input', `No certificate in ${safe(file)} has the fingerprint of ELASTICSEARCH_CA_FINGERPRINT.`)
+  throw new IrError('refused', `Elasticsearch at ${safe(url.host)} shows no certificate of this fingerprint.`, {
+    hints: [
+      "It may be another server. If it is not: it has to send its authority's certificate along, or ELASTICSEARCH_CA names that as a file.",
+    ],
+  })
+}
+
+async function authoritiesIn(file: string): Promise<Buffer> {
   try {
     return await readFile(file)
   } catch (error) {
@@ -131,9 +179,14 @@ async function certificates(file: string): Promise<Buffer> {
   }
 }
 
-function collected(stream: Readable, longest: number, room?: Buffer): Promise<Buffer | undefined> {
+function certificatesIn(pem: Buffer): readonly X509Certificate[] {
+  const texts = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+  return texts.map((text) => new X509Certificate(text))
+}
+
+function collected(stream: Readable, longest: number): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
-    let into = room ?? Buffer.allocUnsafeSlow(smallAnswer)
+    let into = Buffer.allocUnsafeSlow(smallAnswer)
     let size = 0
     // An answer of megabytes comes in some hundred pieces: to await each of them would cost more than to copy it.
     stream.on('data', (piece: Buffer) => {
@@ -184,8 +237,21 @@ function isLoss(error: unknown): boolean {
   )
 }
 
+/** Why we say no to TLS is told by the client in words alone; an alert is what the server says. */
+function isDistrust(error: unknown): boolean {
+  return error instanceof Error && /certificate/i.test(error.message) && !/alert/i.test(error.message)
+}
+
 function lost(cluster: string, error: unknown): unknown {
   if (!(error instanceof Error)) return error
+  if (isDistrust(error))
+    return new IrError('unreachable', `Elasticsearch at ${cluster} shows a certificate that is not trusted.`, {
+      hints: [
+        'ELASTICSEARCH_CA names the file of its authority, ELASTICSEARCH_CA_FINGERPRINT the SHA-256 fingerprint of that.',
+        'A certificate that has expired, or is for another name than that in mcp-ir.yaml, is not trusted either.',
+      ],
+      cause: error,
+    })
   const known = /^(ConnectionError|TimeoutError|ProductNotSupportedError|RequestAbortedError)$/.test(error.name)
   if (!known && systemCode(error) === undefined) return error
   const what = error.name === 'ProductNotSupportedError' ? 'is not Elasticsearch' : 'does not answer'

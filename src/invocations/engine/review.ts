@@ -65,6 +65,7 @@ export async function reviewOf(
   const { config, format, name } = log
   const { window, touched, now } = question
   const database = await Database.open()
+  let source: Filled | undefined
   try {
     return await database.interruptible(signal, async () => {
       const limits = {
@@ -73,7 +74,8 @@ export async function reviewOf(
         ahead: BigInt(now().getTime() + skew) * 1000n,
       }
       const job = await prepared(database, log, question, signal)
-      const { sources, problems, gaps, counted, widen, close } = await fill(job, limits)
+      source = await fill(job, limits)
+      const { sources, problems, gaps, counted, widen, close } = source
       const overview = await overviewOf(database, limits, counted ?? (await countLines(database, limits)))
       const facts = await summarise(database, limits)
       const trail = async function* (which: 'own' | 'all') {
@@ -122,6 +124,7 @@ export async function reviewOf(
       }
     })
   } catch (error) {
+    await source?.close?.()
     await database.close()
     throw readingFailed(error)
   }
