@@ -8,7 +8,7 @@ import { all, everything, firstValue, isCall, ofDate } from './query.ts'
 import type { View } from './view.ts'
 
 /** Pieces that are fetched at once: the cluster works on the next ones while we write this one. */
-const width = 5
+const width = 8
 /** Buckets that are asked for at once. */
 const mostBuckets = 20_000
 const widths = [60_000, 1000, 1] as const

@@ -6,15 +6,15 @@ import { all } from './query.ts'
 
 /** Records in a page: the most that an index gives by default. */
 const mostHits = 10_000
-/** Bytes that a page should have, and those beyond which it is asked for again with fewer records. */
-const usualPage = 4 << 20
+/** Bytes that a page should have (what a core keeps near itself), and those beyond which it is asked for again with fewer records. */
+const usualPage = 1.5 * 2 ** 20
 const longestPage = 48 << 20
 /** Of a single record: what a cluster takes at all is 100 MB. */
 const longestRecord = 128 << 20
 /** Looking up what a hit has beside its source is a sixth of the cluster's work. */
 const onlySource = { stored_fields: [], _source: true }
 /** Memory that is kept for pages to come. */
-const mostRooms = 8
+const mostRooms = 10
 const largestRoom = 16 << 20
 /** Two ask at once: the cluster then works while we cut. */
 const slices = 2
@@ -33,8 +33,6 @@ export class View {
   #size = 1000
   /** Memory of pages that are done with: what large answers are read into anew each time costs more than the rest of reading them. */
   readonly #rooms: Buffer[] = []
-  /** Nobody could know it when the records were written. */
-  readonly #mark = randomBytes(8).toString('base64url')
 
   private constructor(cluster: Cluster, id: string, signal: AbortSignal) {
     this.cluster = cluster
@@ -84,11 +82,13 @@ export class View {
     return answer
   }
 
-  /** Every record that a query finds, in no order, page by page. `each` gets one page at a time of each slice. */
+  /** Every record that a query finds, in no order, page by page: one at a time of each slice, which is `take`'s until it is done. */
   async each(query: Json, take: (page: Page, slice: number) => Promise<void>): Promise<void> {
     const one = async (slice: number) => {
-      for await (const page of this.pages({ query, sort: ['_shard_doc'], slice: { id: slice, max: slices } }))
+      for await (const page of this.pages({ query, sort: ['_shard_doc'], slice: { id: slice, max: slices } })) {
         await take(page, slice)
+        this.release(page)
+      }
     }
     const ends = await Promise.allSettled(Array.from({ length: slices }, (_, slice) => one(slice)))
     for (const end of ends) if (end.status === 'rejected') throw end.reason
@@ -112,9 +112,11 @@ export class View {
 
   /** One page, with as many records as fit. @returns how many were asked for: with fewer, there are no more */
   async page(search: Search, most = mostHits): Promise<{ readonly page: Page; readonly size: number }> {
-    const query = all(search.query, { match_all: { _name: this.#mark } })
     for (;;) {
       this.#signal.throwIfAborted()
+      // Nobody could know it when the records were written; and no other answer has it.
+      const mark = randomBytes(8).toString('base64url')
+      const query = all(search.query, { match_all: { _name: mark } })
       const size = Math.min(this.#size, most)
       const body = { ...onlySource, track_total_hits: false, ...search, query, size, ...this.#pit() }
       const bytes = await this.cluster.bytes(
@@ -129,7 +131,7 @@ export class View {
         this.#size = Math.max(1, Math.min(this.#size, size) >> 3)
         continue
       }
-      const page = this.#cut(bytes)
+      const page = this.#cut(bytes, mark)
       if (page.count > 0)
         this.#size = Math.max(
           1,
@@ -145,9 +147,9 @@ export class View {
       this.#rooms.push(Buffer.from(bytes.buffer))
   }
 
-  #cut(bytes: Buffer): Page {
+  #cut(bytes: Buffer, mark: string): Page {
     try {
-      const page = cutPage(bytes, this.#mark)
+      const page = cutPage(bytes, mark)
       this.#note(page.envelope)
       return page
     } catch (error) {
