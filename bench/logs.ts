@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
-import { buildSync } from 'esbuild'
+import { build } from 'esbuild'
+import { bundling } from '../scripts/bundling.mjs'
 import { type Elasticsearch, skipWithoutElasticsearch, startElasticsearch } from '../test/testbed/elasticsearch.ts'
 import { cache, madeOnce } from '../test/testbed/made-once.ts'
 import { makeLog } from '../test/testbed/search-log.ts'
@@ -16,6 +17,8 @@ export const name = 'logs'
 
 const sizes = process.env.BENCH_SMALL === '1' ? [20_000, 200_000] : [200_000, 2_000_000]
 const rounds = 3
+/** Rounds before, which do not count: a cluster that has just been started compiles itself while it answers. */
+const warmUps = 2
 /** Its best is taken. */
 const pageSizes = [1000, 5000, 10_000]
 const pin = 'elasticdump@6.125.1'
@@ -52,7 +55,7 @@ export function* lines(records: number): Generator<string> {
 /** Export from Elasticsearch beside elasticdump, and a review of files beside a script that counts the same; each a process of its own. */
 export async function run(print: (line: string) => void): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'mcp-ir-bench-'))
-  bundle()
+  await bundle()
   try {
     if (!skipWithoutElasticsearch('bench logs, export')) await exports(print, folder)
     await reviews(print, folder)
@@ -64,7 +67,9 @@ export async function run(print: (line: string) => void): Promise<void> {
 async function exports(print: (line: string) => void, folder: string): Promise<void> {
   const es = await startElasticsearch('2g')
   try {
-    print(`export from Elasticsearch, best of ${rounds} in turn (bounds: 4 times elasticdump; 250 MB, flat)`)
+    print(
+      `export from Elasticsearch, best of ${rounds} in turn, after ${warmUps} that do not count (bounds: 4 times elasticdump; 250 MB, flat)`,
+    )
     let pages: readonly number[] = pageSizes
     for (const size of sizes) {
       const index = `log-${size}`
@@ -73,14 +78,15 @@ async function exports(print: (line: string) => void, folder: string): Promise<v
       await es.call('POST', `/${index}/_forcemerge?max_num_segments=1`)
       const ours: Measured[] = []
       const theirs: (Measured & { readonly page: number })[] = []
-      for (let round = 0; round < rounds; round += 1) {
-        ours.push(
-          await measured([join(bundled, 'logs-export.mjs'), es.url, index, join(folder, `ours-${size}-${round}`)]),
-        )
+      for (let round = -warmUps; round < rounds; round += 1) {
+        const file = join(folder, `export-${size}-${round}`)
+        const our = await measured([join(bundled, 'logs-export.mjs'), es.url, index, file])
+        await rm(file)
+        if (round >= 0) ours.push(our)
         for (const page of pages) {
-          const file = join(folder, `theirs-${page}-${round}`)
-          theirs.push({ page, ...(await dumped(es, index, page, file)) })
+          const their = await dumped(es, index, page, file)
           await rm(file)
+          if (round >= 0) theirs.push({ page, ...their })
         }
       }
       const best = fastest(ours)
@@ -121,19 +127,10 @@ async function reviews(print: (line: string) => void, folder: string): Promise<v
 
 const bundled = path('../dist/bench')
 
-/** As the product is: one bundle, without types to strip. */
-function bundle(): void {
+/** As the product is. */
+async function bundle(): Promise<void> {
   const entryPoints = ['./logs-export.ts', './logs-review.ts'].map(path)
-  buildSync({
-    entryPoints,
-    bundle: true,
-    splitting: true,
-    platform: 'node',
-    format: 'esm',
-    packages: 'external',
-    outdir: bundled,
-    outExtension: { '.js': '.mjs' },
-  })
+  await build({ ...bundling, entryPoints, splitting: true, outdir: bundled, outExtension: { '.js': '.mjs' } })
 }
 
 interface Measured {
