@@ -18,7 +18,7 @@ export const name = 'logs'
 const sizes = process.env.BENCH_SMALL === '1' ? [20_000, 200_000] : [200_000, 2_000_000]
 const rounds = 3
 /** Rounds before, which do not count: a cluster that has just been started compiles itself while it answers. */
-const warmUps = 2
+const warmUps = 3
 /** Its best is taken. */
 const pageSizes = [1000, 5000, 10_000]
 const pin = 'elasticdump@6.125.1'
