@@ -48,9 +48,15 @@ export async function custody(context: Context, company: string, incident: Incid
   ]
 
   const touched = await copy(incident.folder, 'touched')
-  await flip(touched)
-  const found = first((await checkCase(touched)).damage)
-  results.push({ done: 'one bit of the evidence was turned', said: found ?? 'not noticed', holds: found !== undefined })
+  // Whoever declined to isolate has a case without evidence.
+  if (await flip(touched)) {
+    const found = first((await checkCase(touched)).damage)
+    results.push({
+      done: 'one bit of the evidence was turned',
+      said: found ?? 'not noticed',
+      holds: found !== undefined,
+    })
+  }
 
   const rewritten = await copy(incident.folder, 'rewritten')
   await rewrite(rewritten)
@@ -123,13 +129,15 @@ function first(damage: readonly { readonly place: string; readonly what: string 
   return one === undefined ? undefined : `${one.place} ${one.what}`
 }
 
-async function flip(folder: string): Promise<void> {
+/** @returns whether there is evidence at all */
+async function flip(folder: string): Promise<boolean> {
   const evidence = join(folder, 'evidence')
   const name = (await readdir(evidence)).toSorted().find((one) => /^[0-9a-f]{64}$/.test(one))
-  if (name === undefined) throw new TypeError('a responded case has evidence')
+  if (name === undefined) return false
   const bytes = await readFile(join(evidence, name))
   bytes[0] = (bytes[0] ?? 0) ^ 1
   await writeFile(join(evidence, name), bytes)
+  return true
 }
 
 /** As somebody does who has the folder and this program's source: the first line a minute earlier, and every hash right. */

@@ -108,6 +108,26 @@ describe.runIf(existsSync('/proc/self/cmdline'))('a drill', () => {
   })
 })
 
+test.runIf(existsSync('/proc/self/cmdline'))(
+  'a drill that is declined shows what it can without evidence',
+  async () => {
+    const no = {
+      confirm: async () => false,
+      typed: async () => false,
+      text: async () => '',
+      select: undefined as never,
+    }
+    const declining = { ...context, ui: { ...context.ui, interactive: true, ask: no } }
+    const { result } = await drill(declining, { consent: 'ask', playbooks, scenario: 'compromise', keep: false })
+    try {
+      expect(result.custody.length).toBeGreaterThan(0)
+      expect(result.custody.filter(({ holds }) => !holds)).toEqual([])
+    } finally {
+      await rm(result.folder ?? '', { recursive: true, force: true })
+    }
+  },
+)
+
 /** Files below a folder that hold a text. */
 function holders(text: string, folder: string): string[] {
   try {
