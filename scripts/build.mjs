@@ -4,7 +4,7 @@ import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Plugin } from '@oclif/core'
 import { build } from 'esbuild'
-import { bundling as common } from './bundling.mjs'
+import { bundling } from './bundling.mjs'
 
 const files = (folder) =>
   readdirSync(folder).flatMap((name) => {
@@ -15,7 +15,7 @@ const files = (folder) =>
 rmSync('dist', { recursive: true, force: true })
 const commands = files('src/commands')
 await build({
-  ...common,
+  ...bundling,
   entryPoints: ['src/main.ts', ...commands],
   outbase: 'src',
   outdir: 'dist',
@@ -26,9 +26,9 @@ await build({
 // The drill's processes: each a file of its own, as a server that is deployed would be.
 const workers = files('src/drill/workers')
 if (workers.length > 0) {
-  await build({ ...common, entryPoints: workers, outbase: 'src', outdir: 'dist', define: { TAMPERED: 'false' } })
+  await build({ ...bundling, entryPoints: workers, outbase: 'src', outdir: 'dist', define: { TAMPERED: 'false' } })
   await build({
-    ...common,
+    ...bundling,
     entryPoints: { 'drill/workers/mcp-server-tampered': 'src/drill/workers/mcp-server.ts' },
     outdir: 'dist',
     define: { TAMPERED: 'true' },

@@ -1,11 +1,12 @@
 import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { finished, type Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClientOptions } from '@elastic/elasticsearch'
 import { IrError, systemCode } from '../errors.ts'
 import { safe } from '../ui/safe-text.ts'
 import { type Answer, certificatesOf, LargeAnswers } from './large-answers.ts'
+import { Room } from './room.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
 export type Json = Readonly<Record<string, unknown>>
@@ -44,9 +45,7 @@ const attempts = 5
 const firstPauseMs = 250
 /** Small answers; field capabilities of a very wide mapping are the largest. */
 const longestAnswer = 64 << 20
-/** What most answers fit into. */
-const smallAnswer = 16 << 10
-const again = new Set([429, 502, 503, 504])
+const busy = new Set([429, 502, 503, 504])
 
 /**
  * Secrets come from the environment alone, never from the configuration; see docs/logs.md. What they are for is the client's own
@@ -61,16 +60,15 @@ export async function connect(
   const { Client } = await import('@elastic/elasticsearch')
   const url = new URL(node)
   const name = safe(url.host)
-  /** Asked again while only the way there and back is at fault. */
-  const patiently = async <T>(ask: (last: boolean) => Promise<T>): Promise<T> => {
+  /** Asked again while only the way there and back is at fault, or the cluster is busy. */
+  const patiently = async <T>(ask: () => Promise<T>): Promise<T> => {
     for (let attempt = 1; ; attempt += 1) {
-      const last = attempt === attempts
       try {
-        return await ask(last)
+        return await ask()
       } catch (error) {
         if (signal.aborted) throw new IrError('interrupted', `Asking Elasticsearch at ${name} was interrupted.`)
-        if (error instanceof IrError) throw error
-        if (last || !isLoss(error) || isDistrust(error)) throw lost(name, error)
+        const passes = error instanceof IrError ? isBusy(error) : isLoss(error)
+        if (attempt === attempts || !passes) throw lost(name, error)
       }
       await sleep(pauseMs * 2 ** (attempt - 1), undefined, { signal }).catch(() => undefined)
     }
@@ -90,11 +88,10 @@ export async function connect(
     return { status: statusCode ?? 0, bytes: await collected(stream, longest) }
   }
   const exchange = (ask: () => Promise<Answer>) =>
-    patiently(async (last) => {
+    patiently(async () => {
       const { status, bytes } = await ask()
-      if (status < 400) return bytes
-      if (last || !again.has(status)) throw refusal(name, status, bytes)
-      throw Object.assign(new Error(`It answers ${status}.`), { code: 'EAGAIN' })
+      if (status >= 400) throw refusal(name, status, bytes)
+      return bytes
     })
   const [connection] = client.connectionPool.connections
   if (connection === undefined) throw new Error('the client was given an address')
@@ -151,13 +148,12 @@ async function authorityOf(
 ): Promise<string | Buffer | undefined> {
   const file = env.ELASTICSEARCH_CA
   const given = env.ELASTICSEARCH_CA_FINGERPRINT
-  const held = file ? await authoritiesIn(file) : undefined
-  if (!given) return held
-  const wanted = given.replaceAll(':', '').toLowerCase()
+  if (!given) return file ? authoritiesIn(file) : undefined
+  const wanted = plain(given)
   if (!/^[0-9a-f]{64}$/.test(wanted))
     throw new IrError('input', 'ELASTICSEARCH_CA_FINGERPRINT is no SHA-256 fingerprint (64 hexadecimal digits).')
-  const all = held === undefined ? await shown() : certificatesIn(held)
-  const found = all.find(({ fingerprint256 }) => fingerprint256.replaceAll(':', '').toLowerCase() === wanted)
+  const all = file ? certificatesIn(await authoritiesIn(file), file) : await shown()
+  const found = all.find(({ fingerprint256 }) => plain(fingerprint256) === wanted)
   if (found !== undefined) return found.toString()
   if (file)
     throw new IrError('input', `No certificate in ${safe(file)} has the fingerprint of ELASTICSEARCH_CA_FINGERPRINT.`)
@@ -179,35 +175,24 @@ async function authoritiesIn(file: string): Promise<Buffer> {
   }
 }
 
-function certificatesIn(pem: Buffer): readonly X509Certificate[] {
+function certificatesIn(pem: Buffer, file: string): readonly X509Certificate[] {
   const texts = pem.toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
-  return texts.map((text) => new X509Certificate(text))
+  try {
+    return texts.map((text) => new X509Certificate(text))
+  } catch (error) {
+    throw new IrError('input', `ELASTICSEARCH_CA: ${safe(file)} holds what is no certificate.`, { cause: error })
+  }
 }
 
-function collected(stream: Readable, longest: number): Promise<Buffer | undefined> {
-  return new Promise((resolve, reject) => {
-    let into = Buffer.allocUnsafeSlow(smallAnswer)
-    let size = 0
-    // An answer of megabytes comes in some hundred pieces: to await each of them would cost more than to copy it.
-    stream.on('data', (piece: Buffer) => {
-      if (size + piece.length > longest) {
-        resolve(undefined)
-        stream.destroy()
-        return
-      }
-      if (size + piece.length > into.length) {
-        const larger = Buffer.allocUnsafeSlow(Math.max(size + piece.length, into.length * 2))
-        into.copy(larger, 0, 0, size)
-        into = larger
-      }
-      piece.copy(into, size)
-      size += piece.length
-    })
-    finished(stream, (error) => {
-      if (error) reject(error)
-      else resolve(into.subarray(0, size))
-    })
-  })
+/** A fingerprint without what only parts it. */
+function plain(fingerprint: string): string {
+  return fingerprint.replaceAll(':', '').toLowerCase()
+}
+
+async function collected(stream: Readable, longest: number): Promise<Buffer | undefined> {
+  const room = new Room(longest)
+  for await (const piece of stream) if (!room.add(piece as Buffer)) return undefined
+  return room.bytes
 }
 
 /** Of an error's answer only its type is repeated, and only when it looks like one. */
@@ -229,21 +214,26 @@ function refusal(cluster: string, status: number, bytes: Buffer | undefined): Ir
   return new Refused(cluster, status, type)
 }
 
+function isBusy(error: IrError): boolean {
+  return error instanceof Refused && busy.has(error.status)
+}
+
 /** Whether the answer got lost on the way, so that asking again can help. */
 function isLoss(error: unknown): boolean {
   return (
     error instanceof Error &&
+    !isDistrust(error) &&
     (error.name === 'ConnectionError' || error.name === 'TimeoutError' || systemCode(error) !== undefined)
   )
 }
 
 /** Why we say no to TLS is told by the client in words alone; an alert is what the server says. */
-function isDistrust(error: unknown): boolean {
-  return error instanceof Error && /certificate/i.test(error.message) && !/alert/i.test(error.message)
+function isDistrust(error: Error): boolean {
+  return /certificate/i.test(error.message) && !/alert/i.test(error.message)
 }
 
 function lost(cluster: string, error: unknown): unknown {
-  if (!(error instanceof Error)) return error
+  if (!(error instanceof Error) || error instanceof IrError) return error
   if (isDistrust(error))
     return new IrError('unreachable', `Elasticsearch at ${cluster} shows a certificate that is not trusted.`, {
       hints: [

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { isIP, connect as overTcp, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { type ConnectionOptions, connect as overTls } from 'node:tls'
 import { AnswerReader, Malformed } from './answer-reader.ts'
+import { Room } from './room.ts'
 
 /** Where to ask, and how: as the official client has worked it out from its options. */
 export interface Host {
@@ -22,8 +23,6 @@ export interface Answer {
 const inbox = Buffer.allocUnsafeSlow(256 << 10)
 /** Certificates that are looked at. */
 const longestChain = 20
-/** What an answer is put into when nobody gives room: it grows. */
-const firstRoom = 64 << 10
 
 /**
  * Requests whose answers have many megabytes, over connections of its own. The official client hands an answer over in pieces of
@@ -72,7 +71,7 @@ export class LargeAnswers {
         socket.destroy()
         reject(why)
       }
-      this.#reading.set(socket, new Reading({ longest, room, whole, lost }))
+      this.#reading.set(socket, new Reading({ room: new Room(longest, room), whole, lost }))
       socket.write(request)
     })
   }
@@ -120,8 +119,7 @@ export class LargeAnswers {
 }
 
 interface Wanted {
-  readonly longest: number
-  readonly room: Buffer | undefined
+  readonly room: Room
   /** `goesOn`: whether the connection can be asked again. */
   readonly whole: (answer: Answer, goesOn: boolean) => void
   readonly lost: (why: Error) => void
@@ -130,22 +128,21 @@ interface Wanted {
 /** An answer on its way into its room. */
 class Reading {
   readonly #wanted: Wanted
-  readonly #answer = new AnswerReader((bytes) => this.#add(bytes))
-  #into: Buffer
-  #size = 0
+  readonly #answer: AnswerReader
   #over = false
 
   constructor(wanted: Wanted) {
     this.#wanted = wanted
-    this.#into = wanted.room ?? Buffer.allocUnsafeSlow(firstRoom)
+    this.#answer = new AnswerReader((bytes) => {
+      if (!this.#over && !wanted.room.add(bytes)) this.#give(undefined, false)
+    })
   }
 
   take(bytes: Buffer): void {
     try {
       const read = this.#answer.read(bytes)
       // More than was asked for would be taken for the next answer.
-      if (this.#answer.whole)
-        this.#give(this.#into.subarray(0, this.#size), this.#answer.goesOn && read === bytes.length)
+      if (this.#answer.whole) this.#give(this.#wanted.room.bytes, this.#answer.goesOn && read === bytes.length)
     } catch (error) {
       if (!(error instanceof Malformed)) throw error
       this.lose(failure('EPROTO', error))
@@ -156,19 +153,6 @@ class Reading {
     if (this.#over) return
     this.#over = true
     this.#wanted.lost(why)
-  }
-
-  #add(bytes: Buffer): void {
-    const size = this.#size + bytes.length
-    if (size > this.#wanted.longest) this.#give(undefined, false)
-    if (this.#over) return
-    if (size > this.#into.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(size, this.#into.length * 2))
-      this.#into.copy(larger, 0, 0, this.#size)
-      this.#into = larger
-    }
-    bytes.copy(this.#into, this.#size)
-    this.#size = size
   }
 
   #give(bytes: Buffer | undefined, goesOn: boolean): void {

@@ -346,6 +346,10 @@ describe('a cluster with TLS', () => {
     await expect(
       clusterAt(url, { ...env, ELASTICSEARCH_CA_FINGERPRINT: fingerprint('impostor') }),
     ).rejects.toMatchObject({ code: 'input' })
+    writeFileSync(file('broken.pem'), '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n')
+    await expect(
+      clusterAt(url, { ...key, ELASTICSEARCH_CA: file('broken.pem'), ELASTICSEARCH_CA_FINGERPRINT: fingerprint('ca') }),
+    ).rejects.toMatchObject({ code: 'input', message: expect.stringContaining('no certificate') })
     expect(requests).toHaveLength(1)
   })
 

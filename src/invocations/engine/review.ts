@@ -66,6 +66,10 @@ export async function reviewOf(
   const { window, touched, now } = question
   const database = await Database.open()
   let source: Filled | undefined
+  const close = async () => {
+    await source?.close?.()
+    await database.close()
+  }
   try {
     return await database.interruptible(signal, async () => {
       const limits = {
@@ -75,7 +79,7 @@ export async function reviewOf(
       }
       const job = await prepared(database, log, question, signal)
       source = await fill(job, limits)
-      const { sources, problems, gaps, counted, widen, close } = source
+      const { sources, problems, gaps, counted, widen } = source
       const overview = await overviewOf(database, limits, counted ?? (await countLines(database, limits)))
       const facts = await summarise(database, limits)
       const trail = async function* (which: 'own' | 'all') {
@@ -117,15 +121,11 @@ export async function reviewOf(
                 return longer
               },
             }),
-        close: async () => {
-          await close?.()
-          await database.close()
-        },
+        close,
       }
     })
   } catch (error) {
-    await source?.close?.()
-    await database.close()
+    await close()
     throw readingFailed(error)
   }
 }
